@@ -1,0 +1,85 @@
+//! Generates the contract from `proto/`: messages, clients, servers, the descriptor set and the method table.
+//! It leaves every rule that the options state to those who read the table.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use prost_reflect::{DescriptorPool, MethodDescriptor};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Result {
+    println!("cargo:rerun-if-changed=proto");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let mut protos: Vec<_> =
+        fs::read_dir("proto/stead/v1")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    protos.sort();
+
+    let mut compiler = protox::Compiler::new(["proto", "proto/vendor"])?;
+    compiler.include_imports(true).include_source_info(true).open_files(&protos)?;
+    // `file_descriptor_set()` would drop the method options; the encoded set keeps them for reflection and the table.
+    let encoded = compiler.encode_file_descriptor_set();
+    fs::write(out.join("descriptor_set.bin"), &encoded)?;
+    fs::write(out.join("methods.rs"), method_table(&compiler.descriptor_pool())?)?;
+    generate(&encoded, &out)
+}
+
+/// Two passes over one set: clients decode with prost's codec, servers with ours, which answers INVALID_ARGUMENT.
+fn generate(encoded: &[u8], out: &Path) -> Result {
+    let set = || <prost_types::FileDescriptorSet as prost::Message>::decode(encoded);
+    let servers = out.join("servers");
+    fs::create_dir_all(&servers)?;
+    tonic_prost_build::configure()
+        .build_server(false)
+        .build_transport(false)
+        .bytes(".")
+        .out_dir(out)
+        .include_file("contract.rs")
+        .extern_path(".google.rpc", "::tonic_types::pb")
+        .compile_fds(set()?)?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .build_transport(false)
+        .codec_path("crate::codec::ServerCodec")
+        .extern_path(".google.rpc", "::tonic_types::pb")
+        .extern_path(".google.type", "crate::google::r#type")
+        .extern_path(".google.api", "crate::google::api")
+        .extern_path(".stead.v1", "crate::stead::v1")
+        .out_dir(servers)
+        .compile_fds(set()?)?;
+    Ok(())
+}
+
+fn method_table(pool: &DescriptorPool) -> Result<String> {
+    let extension =
+        |name: &str| pool.get_extension_by_name(name).ok_or_else(|| format!("options.proto no longer defines {name}"));
+    let (permission, cost) = (extension("stead.v1.permission")?, extension("stead.v1.cost")?);
+    let mut rows = String::from("&[\n");
+    for service in pool.services().filter(|service| service.package_name() == "stead.v1") {
+        for method in service.methods() {
+            let options = method.options();
+            rows += &format!(
+                "    Method {{ path: \"/{}/{}\", permission: {:?}, cost: {}, idempotency: Idempotency::{}, streaming: {} }},\n",
+                service.full_name(),
+                method.name(),
+                options.get_extension(&permission).as_str().unwrap_or_default(),
+                options.get_extension(&cost).as_u32().unwrap_or_default().max(1),
+                idempotency(&method),
+                method.is_client_streaming() || method.is_server_streaming(),
+            );
+        }
+    }
+    Ok(rows + "]\n")
+}
+
+fn idempotency(method: &MethodDescriptor) -> &'static str {
+    use prost_types::method_options::IdempotencyLevel::{Idempotent, NoSideEffects};
+    let options = method.method_descriptor_proto().options.clone().unwrap_or_default();
+    match options.idempotency_level() {
+        NoSideEffects => "NoSideEffects",
+        Idempotent => "Idempotent",
+        _ => "Unknown",
+    }
+}

@@ -1,0 +1,155 @@
+//! Request ids (AIP-155): the write's own statement keeps its answer, and a retry finds it instead of writing again.
+//! It leaves the statement to the stores and reading the kept answer to their rows.
+
+use prost::Message;
+use serde_json::Value;
+use tonic::{Response, metadata::MetadataValue};
+use uuid::Uuid;
+
+use crate::{db::TenantConnection, error::Error, principal::Call, rules::Violations, seal::Seal};
+
+/// What a write's statement needs beyond the write.
+#[derive(Debug)]
+pub struct Write {
+    /// For the journal's triggers.
+    pub facts: String,
+    /// Who writes.
+    pub subject: String,
+    /// The method, as the key keeps it.
+    pub method: &'static str,
+    /// The idempotency key, if the caller sent one and the write is to last.
+    pub request_id: Option<Uuid>,
+    /// The mark of the request under the service's key.
+    pub mark: Vec<u8>,
+    /// Whether to undo the write after every check.
+    pub validate_only: bool,
+    request: Vec<u8>,
+}
+
+/// An answer to a write.
+#[derive(Debug)]
+pub struct Outcome<T> {
+    /// The answer.
+    pub value: T,
+    /// Whether it is the kept answer of an earlier call.
+    pub replayed: bool,
+}
+
+impl<T> Outcome<T> {
+    /// The answer on the wire; a replay says so in `stead-idempotent-replay`.
+    pub fn answer<M>(self, encode: impl FnOnce(T) -> M) -> Response<M> {
+        let mut response = Response::new(encode(self.value));
+        if self.replayed {
+            response.metadata_mut().insert("stead-idempotent-replay", MetadataValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// What came of a write's statement.
+#[derive(Debug)]
+pub enum Settled<T> {
+    /// It wrote.
+    Done(T),
+    /// An earlier call wrote; this is the answer it kept.
+    Kept(Value),
+    /// There is no row to write.
+    Nothing,
+}
+
+impl Write {
+    /// Prepares a write; `request` is the message less its input-only secrets.
+    pub fn new(
+        call: &Call,
+        seal: &Seal,
+        request: &impl Message,
+        request_id: &str,
+        validate_only: bool,
+        violations: &mut Violations,
+    ) -> Write {
+        let request_id = violations.request_id(request_id);
+        let request = request.encode_to_vec();
+        Write {
+            facts: call.journal_facts(request_id),
+            subject: call.principal.subject.to_string(),
+            method: call.method_name(),
+            request_id: request_id.filter(|_| !validate_only),
+            mark: seal.mark(&request),
+            validate_only,
+            request,
+        }
+    }
+
+    /// Opens the transaction that `validate_only` undoes; any other write is one statement and needs none.
+    pub async fn begin(&self, db: &mut TenantConnection) -> Result<(), Error> {
+        if self.validate_only {
+            db.begin().await?;
+        }
+        Ok(())
+    }
+
+    /// The end of `begin`: deferred checks, then nothing is left.
+    pub async fn end(&self, db: &mut TenantConnection) -> Result<(), Error> {
+        if self.validate_only {
+            db.check_and_undo().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells a write from its own retry.
+///
+/// A retry meets its first attempt as a unique violation (of the key, or of what the first attempt inserted), or as zero
+/// rows (of an etag that the first attempt outdated), so the key is read in both cases.
+pub async fn settle<T>(
+    db: &mut TenantConnection,
+    seal: &Seal,
+    write: &Write,
+    attempt: Result<Option<T>, sqlx::Error>,
+) -> Result<Settled<T>, Error> {
+    let nothing = match attempt {
+        Ok(Some(value)) => return Ok(Settled::Done(value)),
+        Ok(None) => Ok(Settled::Nothing),
+        Err(error) if is_unique_violation(&error) => Err(error),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(request_id) = write.request_id
+        && let Some((mark, answer)) = find(db, write, request_id).await?
+    {
+        return if seal.marks(&mark, &write.request) { Ok(Settled::Kept(answer)) } else { Err(reused()) };
+    }
+    Ok(nothing?)
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+}
+
+fn reused() -> Error {
+    let mut violations = Violations::default();
+    violations.add_with_reason(
+        "REQUEST_ID_REUSED",
+        "request_id",
+        "belongs to another request of the last 24 hours: make a new one for each logical call",
+    );
+    Error::Invalid(violations)
+}
+
+async fn find(
+    db: &mut TenantConnection,
+    write: &Write,
+    request_id: Uuid,
+) -> Result<Option<(Vec<u8>, Value)>, sqlx::Error> {
+    let tenant = db.tenant();
+    let row = sqlx::query!(
+        "select request_hash, response from stead.request_ids
+         where tenant_id = $1 and subject = $2 and method = $3 and request_id = $4",
+        tenant.0,
+        write.subject,
+        write.method,
+        request_id,
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|row| (row.request_hash, row.response)))
+}

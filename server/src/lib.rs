@@ -1,0 +1,190 @@
+//! The Stead service: typed, tenant-safe data access on PostgreSQL over gRPC.
+//! It leaves the contract to `stead-api`, and starting a process to `main` and the commands.
+//!
+//! A call travels: [`listener`] → [`stack`] (trace, deadline, authenticate, authorize) → a domain's `service` → its
+//! `store`, one statement on a connection of [`db`] that is in the tenant's context → back. Errors are [`error::Error`]
+//! until the edge.
+
+pub mod config;
+pub mod principal;
+pub mod permissions;
+pub mod error;
+pub mod rules;
+pub mod etag;
+pub mod seal;
+pub mod page;
+pub mod idempotency;
+pub mod db;
+pub mod journal;
+pub mod schema;
+pub mod upkeep;
+pub mod telemetry;
+
+pub mod audit;
+pub mod auth;
+pub mod products;
+pub mod tenants;
+pub mod users;
+
+pub mod admin;
+pub mod commands;
+pub mod listener;
+pub mod stack;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use sqlx::postgres::PgConnectOptions;
+use stead_api::servers::{
+    audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
+    product_service_server::ProductServiceServer, tenant_service_server::TenantServiceServer,
+    user_service_server::UserServiceServer,
+};
+use tokio::{net::TcpListener, sync::watch};
+use tonic::service::Routes;
+
+use crate::{
+    admin::Readiness,
+    auth::Verifier,
+    config::{Config, MESSAGE_BYTES},
+    db::{Database, Pool},
+    listener::Listener,
+    seal::Seal,
+    stack::Stack,
+};
+
+/// How often a running service asks whether PostgreSQL answers.
+const PROBE: Duration = Duration::from_secs(2);
+
+/// Runs the service until `stop`, then drains it within the configured bound.
+///
+/// Both ports are bound and the start gate is passed before the first call is taken; each failure is one sentence.
+pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let gate = bind(config.listening.listen).await?;
+    let side = bind(config.listening.admin_listen).await?;
+    let tls = match (&config.tls.tls_certificate, &config.tls.tls_key) {
+        (Some(certificate), Some(key)) => Some(listener::tls(certificate, key)?),
+        _ => None,
+    };
+    let db = database(config)?;
+    pass_gate(config).await?;
+
+    let (readiness, ready) = watch::channel(Readiness::NotReady("starting".into()));
+    let (halt, halted) = watch::channel(());
+    let admin = tokio::spawn(admin::serve(side, ready, closed(halted.clone())));
+    let upkeep = tokio::spawn(upkeep::run(db.clone(), closed(halted.clone())));
+    let (health, services) = services(config, &db);
+    let services = stack::around(services, stack(config, &db));
+    let probe = tokio::spawn(probe(db, readiness.clone(), health.clone()));
+
+    let stopping = async {
+        stop.await;
+        probe.abort();
+        readiness.send_replace(Readiness::NotReady("stopping".into()));
+        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        // Load balancers need this long to notice; until then calls are taken as before.
+        tokio::time::sleep(config.calls.drain_wait).await;
+    };
+    Listener { socket: gate, tls, grace: config.calls.shutdown_grace }.serve(services, stopping).await;
+    drop(halt);
+    upkeep.abort();
+    admin.await.context("the side port ended badly")??;
+    Ok(())
+}
+
+/// Refuses to serve on a database where the fences do not stand.
+async fn pass_gate(config: &Config) -> anyhow::Result<()> {
+    let mut connection = schema::connect(config.database.database_url.expose()).await?;
+    let faults = schema::gate(&mut connection).await?;
+    schema::close(connection).await;
+    match faults.is_empty() {
+        true => Ok(()),
+        false => anyhow::bail!("the database is not safe to serve from:\n- {}", faults.join("\n- ")),
+    }
+}
+
+async fn bind(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: stop what holds the port, or choose another"))
+}
+
+async fn closed(mut halted: watch::Receiver<()>) {
+    while halted.changed().await.is_ok() {}
+}
+
+fn database(config: &Config) -> anyhow::Result<Database> {
+    let settings = &config.database;
+    let pool = |role: &'static str, url: &config::DatabaseUrl, size: usize| -> anyhow::Result<Pool> {
+        let options: PgConnectOptions =
+            url.expose().parse().map_err(|_| anyhow::anyhow!("the database URL of {role} is not a PostgreSQL URL"))?;
+        let pool = Pool::new(role, options.application_name("stead"), size, settings.database_acquire_timeout);
+        let watched = pool.clone();
+        telemetry::watch_pool(role, move || {
+            let (idle, used) = watched.counts();
+            telemetry::PoolState { used: used as u64, idle: idle as u64, max: size as u64 }
+        });
+        Ok(pool)
+    };
+    let size = settings.database_pool_size.get() as usize;
+    let app = pool("stead_app", &settings.database_url, size)?;
+    let platform = settings.platform_database_url.as_ref().map(|url| pool("stead_platform", url, 4)).transpose()?;
+    Ok(Database { app, platform })
+}
+
+fn stack(config: &Config, db: &Database) -> Stack {
+    Stack {
+        verifier: Verifier::new(db.clone()),
+        db: db.clone(),
+        default_deadline: config.calls.default_deadline,
+        maximum_deadline: config.calls.maximum_deadline,
+        open_health: config.calls.open_health,
+    }
+}
+
+/// The one list of services.
+fn services(config: &Config, db: &Database) -> (tonic_health::server::HealthReporter, axum::Router) {
+    let seal = Arc::new(Seal::new(&config.secrets.secret_keys));
+    macro_rules! bounded {
+        ($server:ident, $domain:ident) => {
+            $server::new($domain::Service::new(db.clone(), Arc::clone(&seal)))
+                .max_decoding_message_size(MESSAGE_BYTES)
+                .max_encoding_message_size(MESSAGE_BYTES)
+        };
+    }
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let mut routes = Routes::new(health_service)
+        .add_service(bounded!(TenantServiceServer, tenants))
+        .add_service(bounded!(UserServiceServer, users))
+        .add_service(bounded!(AuthServiceServer, auth))
+        .add_service(bounded!(ProductServiceServer, products))
+        .add_service(bounded!(AuditServiceServer, audit));
+    if config.calls.reflection {
+        let builder = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(stead_api::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        // The set is made by the build, so neither can fail; a service without reflection still serves.
+        if let (Ok(v1), Ok(v1alpha)) = (builder().build_v1(), builder().build_v1alpha()) {
+            routes = routes.add_service(v1).add_service(v1alpha);
+        }
+    }
+    (health, routes.into_axum_router())
+}
+
+/// Tells load balancers the truth about PostgreSQL.
+async fn probe(db: Database, readiness: watch::Sender<Readiness>, health: tonic_health::server::HealthReporter) {
+    loop {
+        let (state, status) = match db.app.answers().await {
+            Ok(()) => (Readiness::Ready, tonic_health::ServingStatus::Serving),
+            Err(_) => (
+                Readiness::NotReady("PostgreSQL does not answer".into()),
+                tonic_health::ServingStatus::NotServing,
+            ),
+        };
+        readiness.send_replace(state);
+        health.set_service_status("", status).await;
+        tokio::time::sleep(PROBE).await;
+    }
+}

@@ -1,0 +1,267 @@
+//! The SQL of products.
+//! It leaves rules to the model and what an empty answer means to the service.
+
+use serde_json::Value;
+use sqlx::{Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use super::model::{NewProduct, Product, ProductPatch};
+use crate::{db::TenantConnection, error::Error, idempotency::Write, page::Page, rules::Money};
+
+type Result<T> = std::result::Result<T, sqlx::Error>;
+
+pub(super) async fn find(db: &mut TenantConnection, id: Uuid, show_deleted: bool) -> Result<Option<Product>> {
+    let tenant = db.tenant().0;
+    loop {
+        let found = sqlx::query_file_as!(Product, "src/products/find.sql", tenant, id, show_deleted);
+        let found = found.fetch_optional(&mut *db).await?;
+        if found.is_some() || !db.was_stale().await? {
+            return Ok(found);
+        }
+    }
+}
+
+pub(super) async fn lookup(db: &mut TenantConnection, sku: &str) -> Result<Option<Product>> {
+    let tenant = db.tenant().0;
+    loop {
+        let found = sqlx::query_file_as!(Product, "src/products/lookup.sql", tenant, sku);
+        let found = found.fetch_optional(&mut *db).await?;
+        if found.is_some() || !db.was_stale().await? {
+            return Ok(found);
+        }
+    }
+}
+
+pub(super) async fn list(db: &mut TenantConnection, page: &Page, show_deleted: bool) -> Result<Vec<Product>> {
+    let tenant = db.tenant().0;
+    loop {
+        let mut query = list_query(tenant, page, show_deleted);
+        let rows = query.build_query_as::<Product>().persistent(false).fetch_all(&mut *db).await?;
+        if !rows.is_empty() || !db.was_stale().await? {
+            return Ok(rows);
+        }
+    }
+}
+
+/// The one statement whose text varies: with the order, and with what the caller asks to see.
+pub(super) fn list_query(tenant: Uuid, page: &Page, show_deleted: bool) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(
+        "select id, sku, display_name, description, category, price_currency, price_minor, cost_currency, cost_minor, \
+         quantity, tags, attributes, revision, creator, updater, create_time, update_time, delete_time \
+         from stead.products where tenant_id = ",
+    );
+    query.push_bind(tenant);
+    if !show_deleted {
+        query.push(" and delete_time is null");
+    }
+    page.push(&mut query);
+    query
+}
+
+pub(super) async fn insert(
+    db: &mut TenantConnection,
+    write: &Write,
+    id: Uuid,
+    new: &NewProduct,
+) -> Result<Option<Product>> {
+    let (price, cost) = (parts(new.price.as_ref()), parts(new.cost.as_ref()));
+    sqlx::query_file_as!(
+        Product,
+        "src/products/insert.sql",
+        write.facts,
+        db.tenant().0,
+        id,
+        new.sku,
+        new.display_name,
+        new.description,
+        new.category,
+        price.0,
+        price.1,
+        cost.0,
+        cost.1,
+        new.quantity,
+        &new.tags,
+        new.attributes,
+        write.subject,
+        write.method,
+        write.request_id,
+        write.mark,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn update(
+    db: &mut TenantConnection,
+    write: &Write,
+    id: Uuid,
+    revision: Option<i64>,
+    patch: &ProductPatch,
+) -> Result<Option<Product>> {
+    let price = parts(patch.price.as_ref().and_then(Option::as_ref));
+    let cost = parts(patch.cost.as_ref().and_then(Option::as_ref));
+    sqlx::query_file_as!(
+        Product,
+        "src/products/update.sql",
+        write.facts,
+        db.tenant().0,
+        id,
+        revision,
+        write.subject,
+        patch.sku,
+        patch.display_name,
+        patch.description,
+        patch.category,
+        patch.price.is_some(),
+        price.0,
+        price.1,
+        patch.cost.is_some(),
+        cost.0,
+        cost.1,
+        patch.quantity,
+        patch.tags.as_deref(),
+        patch.attributes,
+        &patch.attributes_removed,
+        Value::Object(patch.attributes_set.clone()),
+        write.method,
+        write.request_id,
+        write.mark,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn delete(
+    db: &mut TenantConnection,
+    write: &Write,
+    id: Uuid,
+    revision: Option<i64>,
+) -> Result<Option<Product>> {
+    sqlx::query_file_as!(
+        Product,
+        "src/products/delete.sql",
+        write.facts,
+        db.tenant().0,
+        id,
+        revision,
+        write.subject,
+        write.method,
+        write.request_id,
+        write.mark,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Reads the kept answer of an earlier call.
+pub(super) async fn replay(db: &mut TenantConnection, answer: Value) -> std::result::Result<Product, Error> {
+    Ok(sqlx::query_file_as!(Product, "src/products/replay.sql", answer).fetch_one(db).await?)
+}
+
+/// How far an import has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The first row that is not settled.
+    pub next_row: i64,
+    /// Rows that created a product.
+    pub created: i64,
+    /// Rows that changed one.
+    pub updated: i64,
+    /// Rows that found theirs already so.
+    pub unchanged: i64,
+    /// Rows that broke a rule.
+    pub failed: i64,
+}
+
+pub(super) async fn open_import(db: &mut TenantConnection, subject: &str, import: Uuid) -> Result<Progress> {
+    let tenant = db.tenant().0;
+    sqlx::query_file_as!(Progress, "src/products/import_open.sql", tenant, subject, import).fetch_one(db).await
+}
+
+/// Rows of an import that are settled together; no two of them have the same sku.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    pub(super) first_row: i64,
+    pub(super) next_row: i64,
+    pub(super) failed: i64,
+    pub(super) rows: Vec<NewProduct>,
+}
+
+/// Settles a chunk; none when the import is not where the chunk begins.
+pub(super) async fn import(
+    db: &mut TenantConnection,
+    facts: &str,
+    subject: &str,
+    import: Uuid,
+    chunk: Chunk,
+    sets_cost: bool,
+) -> Result<Option<Progress>> {
+    let tenant = db.tenant().0;
+    let count = chunk.rows.len();
+    let ids: Vec<_> = std::iter::repeat_with(Uuid::now_v7).take(count).collect();
+    let mut columns = Columns::default();
+    chunk.rows.into_iter().for_each(|row| columns.push(row));
+    sqlx::query_file_as!(
+        Progress,
+        "src/products/import_chunk.sql",
+        facts,
+        tenant,
+        subject,
+        import,
+        chunk.first_row,
+        chunk.next_row,
+        chunk.failed,
+        &ids,
+        &columns.sku,
+        &columns.display_name,
+        &columns.description,
+        &columns.category,
+        &columns.price_currency as &[Option<String>],
+        &columns.price_minor as &[Option<i64>],
+        &columns.cost_currency as &[Option<String>],
+        &columns.cost_minor as &[Option<i64>],
+        &columns.quantity,
+        &columns.tags,
+        &columns.attributes,
+        sets_cost,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Rows turned into the arrays that `unnest` takes.
+#[derive(Default)]
+struct Columns {
+    sku: Vec<String>,
+    display_name: Vec<String>,
+    description: Vec<String>,
+    category: Vec<String>,
+    price_currency: Vec<Option<String>>,
+    price_minor: Vec<Option<i64>>,
+    cost_currency: Vec<Option<String>>,
+    cost_minor: Vec<Option<i64>>,
+    quantity: Vec<i64>,
+    tags: Vec<Value>,
+    attributes: Vec<Value>,
+}
+
+impl Columns {
+    fn push(&mut self, row: NewProduct) {
+        let (price, cost) = (parts(row.price.as_ref()), parts(row.cost.as_ref()));
+        self.sku.push(row.sku);
+        self.display_name.push(row.display_name);
+        self.description.push(row.description);
+        self.category.push(row.category);
+        self.price_currency.push(price.0.map(str::to_owned));
+        self.price_minor.push(price.1);
+        self.cost_currency.push(cost.0.map(str::to_owned));
+        self.cost_minor.push(cost.1);
+        self.quantity.push(row.quantity);
+        self.tags.push(row.tags.into());
+        self.attributes.push(row.attributes);
+    }
+}
+
+fn parts(money: Option<&Money>) -> (Option<&str>, Option<i64>) {
+    (money.map(|money| money.currency.as_str()), money.map(|money| money.minor))
+}

@@ -1,0 +1,61 @@
+//! Who calls: exactly one credential, read from the headers before anything of the message is decoded.
+//! It leaves verifying the credential to `auth`.
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::HeaderMap;
+use uuid::Uuid;
+
+use super::{Stack, deadline::Deadline, refuse};
+use crate::{
+    error::Error,
+    principal::{Call, Facts, Principal, TenantId},
+};
+
+pub(super) async fn layer(State(stack): State<Stack>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let standard = path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.");
+    let method = match stead_api::method(path) {
+        None if !standard => return refuse(Error::Unimplemented),
+        None if stack.open_health => return next.run(request).await,
+        method => method,
+    };
+    let principal = match principal(&stack, request.headers()).await {
+        Ok(principal) => principal,
+        Err(error) => return refuse(error),
+    };
+    if let Some(method) = method {
+        let extensions = request.extensions_mut();
+        let facts = extensions.remove::<Facts>().unwrap_or_default();
+        let deadline = extensions.get::<Deadline>().map_or_else(tokio::time::Instant::now, |deadline| deadline.0);
+        extensions.insert(Call { principal, method, deadline, facts });
+    }
+    next.run(request).await
+}
+
+async fn principal(stack: &Stack, headers: &HeaderMap) -> Result<Principal, Error> {
+    let mut credentials = headers.get_all("authorization").iter();
+    let words = match (credentials.next(), credentials.next()) {
+        (Some(words), None) => words.to_str().unwrap_or_default(),
+        (None, _) => return Err(Error::Unauthenticated("no credential was sent: send `authorization: Bearer KEY`")),
+        (_, Some(_)) => return Err(Error::Unauthenticated("more than one credential was sent: send exactly one")),
+    };
+    let bearer = words.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let Some((_, bearer)) = bearer else {
+        return Err(Error::Unauthenticated("the credential is of an unknown kind: send `authorization: Bearer KEY`"));
+    };
+    stack.verifier.principal(bearer, asked_tenant(headers)?).await
+}
+
+fn asked_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Error> {
+    let mut asked = headers.get_all("stead-tenant").iter();
+    let Some(tenant) = asked.next() else { return Ok(None) };
+    let id = tenant.to_str().ok().and_then(|name| Uuid::try_parse(name.strip_prefix("tenants/")?).ok());
+    match (id, asked.next()) {
+        (Some(id), None) => Ok(Some(TenantId(id))),
+        _ => Err(Error::invalid("metadata.stead-tenant", "is not one name of the form `tenants/{uuid}`")),
+    }
+}

@@ -1,0 +1,36 @@
+# Stead's front door: `make` lists what there is.
+# SQL is checked against server/.sqlx here, whatever database the caller's environment names.
+export SQLX_OFFLINE := true
+unexport DATABASE_URL
+target := $(or $(CARGO_TARGET_DIR),target)
+
+# run and test build the programs by the same words: other words choose other features, and everything is compiled twice.
+programs := cargo build --workspace --bins
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint fmt sqlx
+
+help: ## list the targets
+	@echo "Stead: make TARGET"
+	@sed -nE 's/^([a-z][a-z-]*):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: ## build and serve with a private PostgreSQL and sample data; ARGS="--reset" and the like reach `stead-server dev`
+	@.ci/prepare rust postgres
+	$(programs)
+	@exec "$(target)/debug/stead-server" dev $(ARGS)
+
+test: ## build both programs and prove everything that stands, on real PostgreSQL and Redis
+	@.ci/prepare rust postgres redis
+	$(programs) && cargo test --workspace
+
+lint: ## formatting, clippy, contract, SQL data, deploy files; says loudly what it could not run
+	@.ci/prepare rust postgres
+	@.ci/lint
+
+fmt: ## format Rust and protos
+	cargo fmt --all
+	@.ci/buf format --write --path proto/stead
+
+sqlx: ## renew server/.sqlx after a change to SQL or to a migration
+	@.ci/prepare rust postgres
+	@server/sqlx.sh

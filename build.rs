@@ -16,6 +16,8 @@ fn main() -> Result {
     let mut protos: Vec<_> =
         fs::read_dir("proto/stead/v1")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     protos.sort();
+    // No message of ours names the error details, but tools find them through reflection to show an error in words.
+    protos.push("google/rpc/error_details.proto".into());
 
     let mut compiler = protox::Compiler::new(["proto", "proto/vendor"])?;
     compiler.include_imports(true).include_source_info(true).open_files(&protos)?;

@@ -1,0 +1,64 @@
+//! An audit entry as a caller may see it.
+//! It leaves reading the journal's values to `journal` and rows to the store.
+
+use stead_api::v1::{self, audit_entry::Action};
+use uuid::Uuid;
+
+use crate::{
+    journal::{Change, Entry},
+    page::{KeyKind, KeyValue, OrderKey},
+    principal::Principal,
+    rules::{to_timestamp, to_value},
+};
+
+/// The one order there is, and its direction.
+pub(super) const ORDERS: &[OrderKey] =
+    &[OrderKey { field: "create_time", column: "create_time", kind: KeyKind::Time }];
+pub(super) const NEWEST_FIRST: &str = "create_time desc";
+
+/// The value and id that place an entry in the list.
+pub(super) fn place(entry: &Entry, _: OrderKey) -> (KeyValue, Uuid) {
+    (entry.create_time.into(), entry.id)
+}
+
+/// The entry as this caller may see it.
+pub(super) fn shown_to(mut entry: Entry, principal: &Principal) -> v1::AuditEntry {
+    let changes = entry.take_changes().into_iter().map(|change| shown(change, principal)).collect();
+    v1::AuditEntry {
+        name: format!("auditEntries/{}", entry.id),
+        resource: entry.resource(),
+        action: action(&entry.action).into(),
+        actor: entry.actor(),
+        changes,
+        method: entry.method.unwrap_or_default(),
+        request_id: entry.request_id.unwrap_or_default(),
+        trace_id: entry.trace_id.unwrap_or_default(),
+        peer_address: entry.peer_address.unwrap_or_default(),
+        user_agent: entry.user_agent.unwrap_or_default(),
+        reason: entry.reason.unwrap_or_default(),
+        create_time: Some(to_timestamp(entry.create_time)),
+    }
+}
+
+fn shown(change: Change, principal: &Principal) -> v1::audit_entry::Change {
+    let redacted = change.needs.is_some_and(|permission| !principal.permissions.allow(permission));
+    v1::audit_entry::Change {
+        field: change.field,
+        old_value: change.old.filter(|_| !redacted).map(to_value),
+        new_value: change.new.filter(|_| !redacted).map(to_value),
+        redacted,
+    }
+}
+
+fn action(action: &str) -> Action {
+    match action {
+        "create" => Action::Create,
+        "update" => Action::Update,
+        "delete" => Action::Delete,
+        "undelete" => Action::Undelete,
+        "purge" => Action::Purge,
+        "access" => Action::Access,
+        "login_failed" => Action::LoginFailed,
+        _ => Action::Unspecified,
+    }
+}

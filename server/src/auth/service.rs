@@ -1,0 +1,151 @@
+//! The gRPC edge of credentials, in the order of the contract: decode, decide, act, encode.
+//! It leaves SQL to the store, field rules to the model and the secret's text to `token`.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use stead_api::{servers::auth_service_server::AuthService, v1};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{
+    model::{self, ApiKey, NewKey, ORDERS},
+    store,
+    token::Token,
+};
+use crate::{
+    db::{Database, TenantConnection},
+    error::Error,
+    idempotency::{self, Outcome, Settled, Write},
+    page::{Asked, Page},
+    principal::{Call, TenantId},
+    rules::Violations,
+    seal::Seal,
+};
+
+/// Credentials over gRPC.
+#[derive(Clone, Debug)]
+pub struct Service {
+    db: Database,
+    seal: Arc<Seal>,
+}
+
+impl Service {
+    /// A service on the database.
+    pub fn new(db: Database, seal: Arc<Seal>) -> Service {
+        Service { db, seal }
+    }
+
+    async fn create(
+        &self,
+        call: Call,
+        request: v1::CreateApiKeyRequest,
+    ) -> Result<Response<v1::CreateApiKeyResponse>, Error> {
+        let tenant = call.principal.tenant;
+        let mut violations = Violations::default();
+        let write = Write::new(&call, &self.seal, &request, &request.request_id, false, &mut violations);
+        let mut new = NewKey::read(request.api_key.unwrap_or_default(), &mut violations);
+        let user = new.check("api_key.", tenant, call.principal.permissions, Utc::now(), &mut violations);
+        if let Some(user) = user
+            && !self.user_is_live(tenant, user).await?
+        {
+            violations.add("api_key.subject", "is not a live user of the tenant: name another, or a service");
+        }
+        violations.into_result()?;
+
+        let token = Token::generate(tenant);
+        let mut db = self.db.app.tenant(tenant).await?;
+        let written = store::insert(&mut db, (&write).into(), &token, &new).await;
+        match idempotency::settle(&mut db, &self.seal, &write, written).await? {
+            Settled::Done(key) => Ok(Response::new(v1::CreateApiKeyResponse {
+                api_key: Some(key.into()),
+                secret: token.reveal().to_string(),
+            })),
+            Settled::Kept(_) => Err(Error::SecretAlreadyShown),
+            Settled::Nothing => Err(Error::internal("an insert wrote nothing")),
+        }
+    }
+
+    async fn list(
+        &self,
+        call: Call,
+        request: v1::ListApiKeysRequest,
+    ) -> Result<Response<v1::ListApiKeysResponse>, Error> {
+        let mut violations = Violations::default();
+        let asked = Asked {
+            method: call.method.path,
+            size: request.page_size,
+            token: &request.page_token,
+            order_by: "",
+            shape: 0,
+        };
+        let page = Page::read(asked, ORDERS, &call.principal, &self.seal, &mut violations);
+        violations.into_result()?;
+        let mut db = self.db.app.tenant(call.principal.tenant).await?;
+        let rows = store::list(&mut db, &page).await?;
+        drop(db);
+        let (api_keys, next_page_token) =
+            page.answer(asked.method, rows, &call.principal, &self.seal, ApiKey::place, v1::ApiKey::from);
+        Ok(Response::new(v1::ListApiKeysResponse { api_keys, next_page_token }))
+    }
+
+    async fn revoke(&self, call: Call, request: v1::RevokeApiKeyRequest) -> Result<Response<v1::ApiKey>, Error> {
+        let mut violations = Violations::default();
+        let write = Write::new(&call, &self.seal, &request, &request.request_id, false, &mut violations);
+        let id = violations.name("name", "apiKeys", &request.name);
+        violations.into_result()?;
+
+        let mut db = self.db.app.tenant(call.principal.tenant).await?;
+        let written = store::revoke(&mut db, (&write).into(), call.principal.tenant, id).await;
+        let outcome = match idempotency::settle(&mut db, &self.seal, &write, written).await? {
+            Settled::Done(key) => Outcome { value: key, replayed: false },
+            Settled::Kept(answer) => Outcome { value: store::replay(&mut db, answer).await?, replayed: true },
+            Settled::Nothing => Outcome { value: revoked_before(&mut db, id).await?, replayed: false },
+        };
+        Ok(outcome.answer(Into::into))
+    }
+
+    async fn user_is_live(&self, tenant: TenantId, user: Uuid) -> Result<bool, Error> {
+        let mut db = self.db.app.tenant(tenant).await?;
+        loop {
+            let live = store::user_is_live(&mut db, tenant, user).await?;
+            if live || !db.was_stale().await? {
+                return Ok(live);
+            }
+        }
+    }
+}
+
+/// The key that a revocation found nothing to do on.
+async fn revoked_before(db: &mut TenantConnection, id: Uuid) -> Result<ApiKey, Error> {
+    let tenant = db.tenant();
+    loop {
+        match store::find(&mut *db, tenant, id).await? {
+            Some(key) if key.revoke_time.is_some() => return Ok(key),
+            Some(_) => return Err(Error::unavailable("TENANT_CONTEXT_LOST")),
+            None if db.was_stale().await? => {}
+            None => return Err(Error::NotFound { kind: "API key", name: format!("apiKeys/{id}") }),
+        }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl AuthService for Service {
+    async fn who_am_i(&self, request: Request<v1::WhoAmIRequest>) -> Answer<v1::WhoAmIResponse> {
+        Ok(Response::new(model::who_am_i(&Call::of(&request)?.principal)))
+    }
+
+    async fn create_api_key(&self, request: Request<v1::CreateApiKeyRequest>) -> Answer<v1::CreateApiKeyResponse> {
+        Ok(self.create(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn list_api_keys(&self, request: Request<v1::ListApiKeysRequest>) -> Answer<v1::ListApiKeysResponse> {
+        Ok(self.list(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn revoke_api_key(&self, request: Request<v1::RevokeApiKeyRequest>) -> Answer<v1::ApiKey> {
+        Ok(self.revoke(Call::of(&request)?, request.into_inner()).await?)
+    }
+}

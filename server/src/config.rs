@@ -1,0 +1,250 @@
+//! Every setting of the server: flags over environment over one TOML file over defaults, all faults at once, before a port is bound.
+//! Leaves what a setting switches to the module that reads it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+mod flags;
+mod setting;
+mod source;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use flags::Flags;
+pub use setting::{Concern, Setting};
+pub use source::{FILE_VARIABLE, Faults, Found, Origin, Reader, Sources};
+pub use value::{DatabaseUrl, Endpoint, LogFilter, LogFormat, PoolSize, Ratio, Secret, SecretKey, SecretKeys, Value};
+
+use setting::settings;
+
+/// The largest request that is read, in bytes. Part of the contract, so no setting.
+pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+settings! {
+    /// Where the service listens.
+    Listening {
+        /// Address and port of gRPC. Beyond loopback it takes a certificate or an explicit --plaintext.
+        listen: SocketAddr = "STEAD_LISTEN", default "127.0.0.1:50051";
+        /// Address and port of /metrics, /healthz and /readyz over plain HTTP.
+        admin_listen: SocketAddr = "STEAD_ADMIN_LISTEN", default "127.0.0.1:9464";
+        /// Serves gRPC without encryption beyond loopback, for a proxy or a mesh in front that encrypts.
+        plaintext: bool = "STEAD_PLAINTEXT", default "false";
+    }
+}
+
+settings! {
+    /// How gRPC is encrypted; both settings or none.
+    Tls {
+        /// PEM file with the certificate that gRPC shows, followed by its intermediates.
+        tls_certificate: Option<PathBuf> = "STEAD_TLS_CERTIFICATE";
+        /// PEM file with the certificate's private key.
+        tls_key: Option<PathBuf> = "STEAD_TLS_KEY";
+    }
+}
+
+settings! {
+    /// Where the data is.
+    Database {
+        /// The database, as the role stead_app.
+        database_url: DatabaseUrl = "STEAD_DATABASE_URL";
+        /// The same database, as the role stead_platform. Without it the server has no powers over tenants and does no upkeep.
+        platform_database_url: Option<DatabaseUrl> = "STEAD_PLATFORM_DATABASE_URL";
+        /// How many connections the service holds at most; auto is two for each core, at least 4 and at most 64.
+        database_pool_size: PoolSize = "STEAD_DATABASE_POOL_SIZE", default "auto";
+        /// How long a call waits for a connection before it is refused as UNAVAILABLE.
+        database_acquire_timeout: Duration = "STEAD_DATABASE_ACQUIRE_TIMEOUT", default "500ms";
+    }
+}
+
+settings! {
+    /// Where the schema is changed and keys are made.
+    OwnerDatabase {
+        /// The database, as a member of the role stead_owner. Only `migrate` and `keys` take it; a server has no need of it.
+        owner_database_url: DatabaseUrl = "STEAD_OWNER_DATABASE_URL";
+    }
+}
+
+settings! {
+    /// What seals page tokens and recognises repeated requests.
+    Secrets {
+        /// Keys as `stead-server keygen` prints them: the first seals, all open. Replace one by putting the new one first and dropping the old one a day later.
+        secret_keys: SecretKeys = "STEAD_SECRET_KEYS";
+    }
+}
+
+settings! {
+    /// How calls begin and end.
+    Calls {
+        /// The deadline of a call that brings none.
+        default_deadline: Duration = "STEAD_DEFAULT_DEADLINE", default "10s";
+        /// The longest deadline that a call may bring; a longer one is cut to it.
+        maximum_deadline: Duration = "STEAD_MAXIMUM_DEADLINE", default "60s";
+        /// Lets clients with a key read the contract by gRPC reflection.
+        reflection: bool = "STEAD_REFLECTION", default "false";
+        /// Answers gRPC health and reflection without a key.
+        open_health: bool = "STEAD_OPEN_HEALTH", default "false";
+        /// How long a stopping server says that it is not ready and still takes calls, so that balancers look elsewhere.
+        drain_wait: Duration = "STEAD_DRAIN_WAIT", default "2s";
+        /// How long a stopping server waits for calls that have begun.
+        shutdown_grace: Duration = "STEAD_SHUTDOWN_GRACE", default "20s";
+    }
+}
+
+settings! {
+    /// What the server tells of itself.
+    Telemetry {
+        /// A collector that takes traces by OTLP over HTTP, such as http://127.0.0.1:4318. Absent: traces go nowhere.
+        otlp_endpoint: Option<Endpoint> = "STEAD_OTLP_ENDPOINT";
+        /// The share of calls that are traced, from 0 to 1, where the caller has not decided it.
+        trace_sampling: Ratio = "STEAD_TRACE_SAMPLING", default "1";
+        /// Log lines as text or as JSON.
+        log_format: LogFormat = "STEAD_LOG_FORMAT", default "text";
+        /// Which log lines are written: a level or directives by module.
+        log: LogFilter = "STEAD_LOG", default "info";
+    }
+}
+
+impl Listening {
+    fn check(&self, reader: &mut Reader<'_>) {
+        if self.listen == self.admin_listen && self.listen.port() != 0 {
+            reader.fault(format!("listen and admin_listen are both {}: gRPC and HTTP need a port each", self.listen));
+        }
+    }
+}
+
+impl Tls {
+    fn check(&self, reader: &mut Reader<'_>) {
+        match (&self.tls_certificate, &self.tls_key) {
+            (Some(_), None) => reader.fault("tls_certificate is set and tls_key is not: set both or neither"),
+            (None, Some(_)) => reader.fault("tls_key is set and tls_certificate is not: set both or neither"),
+            _ => {}
+        }
+        for (key, file) in [("tls_certificate", &self.tls_certificate), ("tls_key", &self.tls_key)] {
+            if let Some(file) = file
+                && let Err(fault) = std::fs::read(file)
+            {
+                reader.fault(format!("{key} is {}, which cannot be read: {fault}", file.display()));
+            }
+        }
+    }
+}
+
+impl Database {
+    fn check(&self, reader: &mut Reader<'_>) {
+        within(reader, "database_acquire_timeout", self.database_acquire_timeout, Duration::from_millis(1), Duration::from_secs(60));
+    }
+}
+
+impl OwnerDatabase {
+    fn check(&self, _: &mut Reader<'_>) {}
+}
+
+impl Secrets {
+    fn check(&self, _: &mut Reader<'_>) {}
+}
+
+impl Calls {
+    fn check(&self, reader: &mut Reader<'_>) {
+        let hour = Duration::from_secs(3600);
+        within(reader, "default_deadline", self.default_deadline, Duration::from_millis(1), hour);
+        within(reader, "maximum_deadline", self.maximum_deadline, Duration::from_millis(1), hour);
+        within(reader, "drain_wait", self.drain_wait, Duration::ZERO, Duration::from_secs(300));
+        within(reader, "shutdown_grace", self.shutdown_grace, Duration::ZERO, hour);
+        if self.default_deadline > self.maximum_deadline {
+            reader.fault(format!(
+                "default_deadline is {:?} and maximum_deadline {:?}: the default must not exceed the maximum",
+                self.default_deadline, self.maximum_deadline
+            ));
+        }
+    }
+}
+
+impl Telemetry {
+    fn check(&self, _: &mut Reader<'_>) {}
+}
+
+fn within(reader: &mut Reader<'_>, key: &str, value: Duration, least: Duration, most: Duration) {
+    if value < least || value > most {
+        reader.fault(format!("{key} is {value:?}: it must lie between {least:?} and {most:?}"));
+    }
+}
+
+/// What a server runs by.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens.
+    pub listening: Listening,
+    /// How it encrypts.
+    pub tls: Tls,
+    /// Where its data is.
+    pub database: Database,
+    /// What it seals with.
+    pub secrets: Secrets,
+    /// How calls begin and end.
+    pub calls: Calls,
+    /// What it tells of itself.
+    pub telemetry: Telemetry,
+}
+
+impl Concern for Config {
+    fn settings() -> Vec<&'static Setting> {
+        [
+            Listening::settings(),
+            Tls::settings(),
+            Database::settings(),
+            Secrets::settings(),
+            Calls::settings(),
+            Telemetry::settings(),
+        ]
+        .concat()
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let (listening, tls) = (Listening::read(reader), Tls::read(reader));
+        let (database, secrets) = (Database::read(reader), Secrets::read(reader));
+        let (calls, telemetry) = (Calls::read(reader), Telemetry::read(reader));
+        if let (Some(listening), Some(tls)) = (&listening, &tls) {
+            check_encryption(reader, listening, tls);
+        }
+        Some(Self { listening: listening?, tls: tls?, database: database?, secrets: secrets?, calls: calls?, telemetry: telemetry? })
+    }
+}
+
+fn check_encryption(reader: &mut Reader<'_>, listening: &Listening, tls: &Tls) {
+    let encrypted = tls.tls_certificate.is_some() || tls.tls_key.is_some();
+    if encrypted && listening.plaintext {
+        reader.fault("plaintext and tls_certificate exclude each other: drop one of them");
+    }
+    if !encrypted && !listening.plaintext && !listening.listen.ip().is_loopback() {
+        reader.fault(format!(
+            "listen is {}, beyond loopback, and nothing encrypts: set tls_certificate and tls_key, or say --plaintext (STEAD_PLAINTEXT=true) if a proxy or a mesh in front does",
+            listening.listen
+        ));
+    }
+}
+
+/// Two concerns of one command.
+impl<A: Concern, B: Concern> Concern for (A, B) {
+    fn settings() -> Vec<&'static Setting> {
+        [A::settings(), B::settings()].concat()
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let (a, b) = (A::read(reader), B::read(reader));
+        Some((a?, b?))
+    }
+}
+
+/// Every setting there is, in the order of the reference.
+pub fn all_settings() -> Vec<&'static Setting> {
+    [Config::settings(), OwnerDatabase::settings()].concat()
+}
+
+/// Every key that the TOML file may hold.
+fn keys() -> Vec<String> {
+    let keys = |setting: &'static Setting| std::iter::once(setting.key.to_owned()).chain(setting.secret.then(|| setting.file_key()));
+    all_settings().into_iter().flat_map(keys).collect()
+}

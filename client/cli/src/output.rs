@@ -1,0 +1,246 @@
+//! Printing answers: tables for people, one JSON object a line for programs.
+//! It leaves which columns a thing has to the thing's own command.
+
+use std::{
+    env, fmt,
+    io::{self, BufWriter, Stdout, Write},
+};
+
+use chrono::{DateTime, Utc};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
+use serde::Serialize;
+use stead_client::{Items, List};
+
+use crate::{
+    cli::{Format, Window},
+    failure::{Failure, plain},
+};
+
+const DEFAULT_WIDTH: u16 = 80;
+const LARGEST_PAGE: usize = 500;
+
+/// A column of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    title: &'static str,
+    room: Room,
+    right: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Room {
+    /// As wide as its content: what people copy is never cut.
+    Whole,
+    /// Cut when the table is too wide.
+    Shared,
+}
+
+impl Column {
+    pub(crate) const fn whole(title: &'static str) -> Self {
+        Self { title, room: Room::Whole, right: false }
+    }
+
+    pub(crate) const fn shared(title: &'static str) -> Self {
+        Self { title, room: Room::Shared, right: false }
+    }
+
+    pub(crate) const fn right(self) -> Self {
+        Self { right: true, ..self }
+    }
+}
+
+/// What can be shown in a table: as a row of a list, and alone.
+pub(crate) trait Shown {
+    const COLUMNS: &'static [Column];
+
+    /// The cells of its row.
+    fn cells(&self) -> Vec<String>;
+
+    /// Its fields in reading order; empty ones are left out.
+    fn fields(&self) -> Vec<(&'static str, String)>;
+}
+
+/// Where answers go.
+pub(crate) struct Output {
+    format: Format,
+    out: BufWriter<Stdout>,
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output").field("format", &self.format).finish_non_exhaustive()
+    }
+}
+
+impl Output {
+    pub(crate) fn new(format: Format) -> Self {
+        Self { format, out: BufWriter::new(io::stdout()) }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Prints one thing.
+    pub(crate) fn one<T: Shown + Serialize>(&mut self, thing: &T) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => self.json(thing),
+            Format::Table => self.line(fields_table(&thing.fields(), width())),
+        }
+    }
+
+    /// Prints as much of a list as the window shows.
+    pub(crate) async fn list<T: Shown + Serialize>(&mut self, list: List<T>, window: &Window) -> Result<(), Failure> {
+        let limit = if window.all { usize::MAX } else { window.limit.get() };
+        let page_size = window.page_size.unwrap_or(limit.min(LARGEST_PAGE) as u32);
+        let mut items = list.page_size(page_size).items();
+        let mut rows = Vec::new();
+        for _ in 0..limit {
+            let Some(item) = items.next().await? else { break };
+            match self.format {
+                Format::Json => self.json(&item)?,
+                Format::Table => rows.push(item.cells()),
+            }
+        }
+        if self.format == Format::Table {
+            self.line(list_table(T::COLUMNS, rows, width()))?;
+        }
+        self.flush()?;
+        if !window.all && has_more(&mut items).await? {
+            note(&format!("the first {limit} only: --limit N or --all prints more"));
+        }
+        Ok(())
+    }
+
+    /// Prints one JSON object on its line.
+    pub(crate) fn json<T: Serialize>(&mut self, thing: &T) -> Result<(), Failure> {
+        let line = serde_json::to_string(thing).map_err(|fault| Failure::new(crate::failure::Exit::Other, fault))?;
+        self.line(line)
+    }
+
+    pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
+        writeln!(self.out, "{line}").map_err(|fault| Failure::io("cannot write the output", &fault))
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.out.flush().map_err(|fault| Failure::io("cannot write the output", &fault))
+    }
+}
+
+/// The last page is known without another call; any other has a successor.
+async fn has_more<T>(items: &mut Items<T>) -> Result<bool, Failure> {
+    Ok(items.resume_token().is_some() || items.next().await?.is_some())
+}
+
+/// A word beside the answer.
+pub(crate) fn note(words: &str) {
+    let _ = writeln!(io::stderr().lock(), "{words}");
+}
+
+fn width() -> u16 {
+    let asked = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    asked.or_else(|| terminal_size::terminal_size().map(|(width, _)| width.0)).unwrap_or(DEFAULT_WIDTH).max(40)
+}
+
+fn bare(width: u16) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    table.set_truncation_indicator("…");
+    table
+}
+
+fn pad(table: &mut Table) {
+    let last = table.column_count().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, if index == last { 0 } else { 2 }));
+    }
+}
+
+fn list_table(columns: &[Column], rows: Vec<Vec<String>>, width: u16) -> String {
+    let mut table = bare(width);
+    table.set_header(columns.iter().map(|column| column.title));
+    for cells in rows {
+        let mut row = Row::from(cells.iter().map(|cell| plain(cell)));
+        row.max_height(1);
+        table.add_row(row);
+    }
+    pad(&mut table);
+    for (index, column) in columns.iter().enumerate() {
+        let Some(laid_out) = table.column_mut(index) else { continue };
+        match column.room {
+            Room::Whole => laid_out.set_constraint(ColumnConstraint::ContentWidth),
+            Room::Shared => laid_out,
+        };
+        if column.right {
+            laid_out.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}
+
+fn fields_table(fields: &[(&'static str, String)], width: u16) -> String {
+    let mut table = bare(width);
+    for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+        let value = value.lines().map(plain).collect::<Vec<_>>().join("\n");
+        table.add_row([(*name).to_owned(), value]);
+    }
+    pad(&mut table);
+    if let Some(names) = table.column_mut(0) {
+        names.set_constraint(ColumnConstraint::ContentWidth);
+    }
+    table.trim_fmt()
+}
+
+/// A time for people: UTC, to the second.
+pub(crate) fn time(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+pub(crate) fn maybe_time(at: Option<DateTime<Utc>>) -> String {
+    at.map(time).unwrap_or_default()
+}
+
+/// `63431` as `63,431`.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: &[Column] = &[Column::whole("SKU"), Column::shared("NAME"), Column::whole("PRICE").right()];
+
+    #[test]
+    fn a_table_fits_its_width_and_never_cuts_what_people_copy() {
+        let long = "a name that is much longer than what is left of the line for it, whatever happens";
+        let rows = vec![
+            vec!["0ad-data-common".into(), long.into(), "286.90 EUR".into()],
+            vec!["x".into(), "short".into(), "1.00 EUR".into()],
+        ];
+        let table = list_table(COLUMNS, rows, 60);
+        assert_eq!(table.lines().count(), 3, "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 60), "{table}");
+        assert!(table.contains("0ad-data-common") && table.contains("286.90 EUR") && table.contains('…'), "{table}");
+    }
+
+    #[test]
+    fn empty_fields_are_left_out_and_long_ones_wrapped() {
+        let table = fields_table(&[("sku", "x".into()), ("category", String::new()), ("text", "word ".repeat(40))], 60);
+        assert!(!table.contains("category"));
+        assert!(table.lines().count() > 2 && table.lines().all(|line| line.chars().count() <= 60), "{table}");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1000, 63_431, 1_234_567].map(thousands), ["0", "999", "1,000", "63,431", "1,234,567"]);
+    }
+}

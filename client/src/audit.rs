@@ -1,0 +1,158 @@
+//! The audit log: list and read.
+//! It leaves who may see personal values to the service.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::Value;
+use stead_api::v1;
+
+use crate::{
+    client::Client,
+    error::Error,
+    ids::AuditEntryId,
+    pages::{List, Page},
+    wire::{from_name, from_time, from_value, present, wire_enum},
+};
+
+wire_enum! {
+    /// What happened to a resource.
+    Action(v1::audit_entry::Action) {
+        /// It was created.
+        Create = "create",
+        /// Fields changed.
+        Update = "update",
+        /// It was marked as deleted.
+        Delete = "delete",
+        /// A deleted one was brought back.
+        Undelete = "undelete",
+        /// It was removed for good.
+        Purge = "purge",
+        /// It was read by a principal of the platform.
+        Access = "access",
+        /// A sign-in failed.
+        LoginFailed = "login-failed",
+    }
+}
+
+/// One change, or one access that must be recorded.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AuditEntry {
+    /// Its id.
+    #[serde(rename = "name")]
+    pub id: AuditEntryId,
+    /// The name of the resource, such as `products/{uuid}`.
+    pub resource: String,
+    /// What happened to it.
+    pub action: Action,
+    /// Who did it: `users/{uuid}`, `services/{slug}`, or `roles/{role}` for a change made in the database itself.
+    pub actor: String,
+    /// The fields that changed, in alphabetical order.
+    pub changes: Vec<Change>,
+    /// The method, such as `ProductService/UpdateProduct`. Empty: no call of the service.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub method: String,
+    /// The idempotency key of the call. Empty: it had none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub request_id: String,
+    /// The trace of the call.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub trace_id: String,
+    /// The address that the call came from.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub peer_address: String,
+    /// The client's own word about itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub user_agent: String,
+    /// Why, in the caller's words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// When.
+    pub create_time: DateTime<Utc>,
+}
+
+/// A field's value before and after.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// The field.
+    pub field: String,
+    /// The value before; `None` when the resource did not exist.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_value: Option<Value>,
+    /// The value after; `None` when the resource no longer exists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_value: Option<Value>,
+    /// Whether the values are personal and withheld, for want of `audit.personal.read`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub redacted: bool,
+}
+
+impl AuditEntry {
+    fn from_wire(wire: v1::AuditEntry) -> Result<Self, Error> {
+        let change = |wire: v1::audit_entry::Change| Change {
+            field: wire.field,
+            old_value: wire.old_value.map(from_value),
+            new_value: wire.new_value.map(from_value),
+            redacted: wire.redacted,
+        };
+        Ok(Self {
+            id: from_name("audit_entry.name", &wire.name)?,
+            resource: wire.resource,
+            action: wire.action.into(),
+            actor: wire.actor,
+            changes: wire.changes.into_iter().map(change).collect(),
+            method: wire.method,
+            request_id: wire.request_id,
+            trace_id: wire.trace_id,
+            peer_address: wire.peer_address,
+            user_agent: wire.user_agent,
+            reason: wire.reason,
+            create_time: present("audit_entry.create_time", from_time("audit_entry.create_time", wire.create_time)?)?,
+        })
+    }
+}
+
+/// Who changed what; made by [`Client::audit`].
+#[derive(Clone, Debug)]
+pub struct Audit {
+    client: Client,
+}
+
+impl Audit {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Reads one entry.
+    pub fn get(&self, id: AuditEntryId) -> GetAuditEntry {
+        GetAuditEntry { client: self.client.clone(), wire: v1::GetAuditEntryRequest { name: id.to_string() } }
+    }
+
+    /// Lists the tenant's entries, newest first.
+    pub fn list(&self) -> List<AuditEntry> {
+        List::new(self.client.clone(), |client, query| {
+            Box::pin(async move {
+                let request = v1::ListAuditEntriesRequest { page_size: query.page_size, page_token: query.page_token };
+                let page: v1::ListAuditEntriesResponse =
+                    client.read("/stead.v1.AuditService/ListAuditEntries", &request).await?;
+                Page::read(page.audit_entries, page.next_page_token, AuditEntry::from_wire)
+            })
+        })
+    }
+}
+
+/// Reads one entry; made by [`Audit::get`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is sent until `send`"]
+pub struct GetAuditEntry {
+    client: Client,
+    wire: v1::GetAuditEntryRequest,
+}
+
+impl GetAuditEntry {
+    /// Sends the request.
+    pub async fn send(self) -> Result<AuditEntry, Error> {
+        AuditEntry::from_wire(self.client.read("/stead.v1.AuditService/GetAuditEntry", &self.wire).await?)
+    }
+}

@@ -1,0 +1,123 @@
+//! The Stead SDK for Rust: a typed client for tenants, users, products, keys and the audit log.
+//! It leaves every rule of the data to the service, and the runtime to the program: it runs on any Tokio runtime and makes none.
+//!
+//! # A tour
+//!
+//! A [`Client`] is one connection with one credential. Setting it up does no I/O; the first call connects, and a lost
+//! connection is opened again by itself.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use stead_client::{ApiKey, Client, NewProduct, ProductPatch};
+//!
+//! # async fn tour() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder("http://127.0.0.1:50051")
+//!     .credentials(ApiKey::new(std::env::var("STEAD_KEY")?))
+//!     .deadline(Duration::from_secs(10))
+//!     .build()?;
+//! client.ready(Duration::from_secs(5)).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! **Every request is a builder that ends in `send`.** Ids are typed, money is exact, times are chrono's:
+//!
+//! ```no_run
+//! # use stead_client::{Client, NewProduct, ProductPatch};
+//! # async fn tour(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let chess = NewProduct::new("chess-42", "Chess set").price("24.90 EUR".parse()?).category("games/board");
+//! let product = client.products().create(chess).send().await?;
+//!
+//! let patch = ProductPatch::new().quantity(12).attribute("material", "wood");
+//! let product = client.products().update(product.id, patch).etag(product.etag).send().await?;
+//!
+//! let same = client.products().lookup("chess-42").send().await?;
+//! client.products().delete(same.id).send().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! **Lists** are walked item by item, page by page or as a stream:
+//!
+//! ```no_run
+//! # use stead_client::Client;
+//! # async fn tour(client: Client) -> Result<(), stead_client::Error> {
+//! let mut items = client.products().list().order_by("sku desc").page_size(200).items();
+//! while let Some(product) = items.next().await? {
+//!     println!("{} {}", product.sku, product.display_name);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! **Errors** are one type; [`Error::kind`] says what to do next, [`Error::may_have_executed`] whether the write may have
+//! happened all the same:
+//!
+//! ```no_run
+//! # use stead_client::{Client, ErrorKind, ProductId, ProductPatch};
+//! # async fn tour(client: Client, id: ProductId, etag: String) -> Result<(), stead_client::Error> {
+//! let patch = ProductPatch::new().display_name("Travel chess");
+//! match client.products().update(id, patch).etag(etag).send().await {
+//!     Ok(product) => println!("now at revision {}", product.revision),
+//!     Err(error) => match error.kind() {
+//!         ErrorKind::Stale { .. } => println!("somebody else was faster: read again and decide anew"),
+//!         ErrorKind::Invalid { violations } => violations.iter().for_each(|v| println!("{}: {}", v.field, v.description)),
+//!         _ => return Err(error),
+//!     },
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! **Many rows** go in by an [`Import`], which survives a broken stream and can be taken up again by its id:
+//! [`Products::import`].
+//!
+//! # What every call keeps
+//!
+//! - **A deadline**, 10 seconds unless set: around the whole call with its retries and pauses. Each attempt tells the service
+//!   what is left.
+//! - **An idempotency key** on every write, drawn once for the call and the same in every attempt, so that a write happens
+//!   once however often it is sent.
+//! - **At most four attempts**, and only where a repeat is safe: when the call surely did not run, or when it is a read or a
+//!   write with its key. Pauses grow from 50 ms to 5 s with full jitter and never pass the deadline.
+//!
+//! # Features
+//!
+//! - `tls`: `https://` endpoints, with the platform's root certificates or one of your own.
+#![deny(missing_docs)]
+
+mod audit;
+mod auth;
+mod builder;
+mod call;
+mod client;
+mod currency;
+mod error;
+mod ids;
+mod money;
+mod pages;
+mod products;
+mod raw;
+mod request;
+mod retry;
+mod status;
+mod tenants;
+#[cfg(test)]
+mod tests;
+mod users;
+mod wire;
+
+pub use audit::{Action, Audit, AuditEntry, Change, GetAuditEntry};
+pub use auth::{ApiKeyInfo, Auth, CreateApiKey, CreatedApiKey, NewApiKey, RevokeApiKey, WhoAmI};
+pub use builder::{ApiKey, ClientBuilder};
+pub use client::Client;
+pub use error::{Error, ErrorKind, Violation};
+pub use ids::{ApiKeyId, AuditEntryId, InvalidId, ProductId, TenantId, UserId};
+pub use money::{InvalidMoney, Money};
+pub use pages::{Items, List, Page, Pages, Sorted};
+pub use products::{
+    CreateProduct, DeleteProduct, GetProduct, Import, ImportFault, ImportProducts, ImportProgress, LookupProduct,
+    NewProduct, Product, ProductPatch, Products, UpdateProduct,
+};
+pub use raw::RawChannel;
+pub use tenants::{
+    CreateTenant, DeleteTenant, GetTenant, LookupTenant, NewTenant, Tenant, TenantPatch, TenantState, Tenants,
+    UpdateTenant,
+};
+pub use users::{CreateUser, DeleteUser, GetUser, NewUser, Role, UpdateUser, User, UserPatch, UserState, Users};

@@ -1,0 +1,210 @@
+//! Reads a gRPC status: what it proves about the call, and which error it becomes.
+//! It leaves what follows from that to `retry`.
+
+use std::{error::Error as StdError, time::Duration};
+
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
+use tonic_types::{ErrorDetails, StatusExt};
+use uuid::Uuid;
+
+use crate::{
+    error::{Error, ErrorKind, Inner, Violation},
+    retry::Outcome,
+};
+
+const TRACE_ID: &str = "stead-trace-id";
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// What a failed attempt proves, judged by evidence rather than by its code alone.
+pub(crate) fn outcome(status: &Status) -> Outcome {
+    if let Some(cause) = StdError::source(status) {
+        return if find::<ConnectError>(cause) || dropped_unsent(cause) {
+            Outcome::NotSent
+        } else {
+            Outcome::Ambiguous
+        };
+    }
+    let details = status.get_error_details();
+    let Ok(after) = hint(status, &details) else { return Outcome::Final };
+    let not_executed = details
+        .error_info()
+        .is_some_and(|info| info.metadata.get("executed").is_some_and(|executed| executed == "false"));
+    match status.code() {
+        Code::Unavailable if not_executed => Outcome::NotExecuted { after },
+        Code::Unavailable => Outcome::Ambiguous,
+        Code::ResourceExhausted if after.is_some() => Outcome::NotExecuted { after },
+        // The service gives a reason with every error, so this one was made on the way, by a proxy or a broken stream.
+        Code::Unknown if details.error_info().is_none() => Outcome::Ambiguous,
+        _ => Outcome::Final,
+    }
+}
+
+/// How long the service asks to wait; `Err` when it asks not to try again.
+fn hint(status: &Status, details: &ErrorDetails) -> Result<Option<Duration>, ()> {
+    let pushback = status.metadata().get(PUSHBACK).map(|value| value.to_str().unwrap_or_default().parse::<i64>());
+    match pushback {
+        Some(Ok(milliseconds)) => u64::try_from(milliseconds).map(|ms| Some(Duration::from_millis(ms))).map_err(|_| ()),
+        Some(Err(_)) => Err(()),
+        None => Ok(details.retry_info().and_then(|info| info.retry_delay)),
+    }
+}
+
+/// The connection closed while the request still waited for its turn on it.
+fn dropped_unsent(cause: &(dyn StdError + 'static)) -> bool {
+    chain(cause).filter_map(|error| error.downcast_ref::<hyper::Error>()).any(hyper::Error::is_canceled)
+}
+
+fn find<T: StdError + 'static>(cause: &(dyn StdError + 'static)) -> bool {
+    chain(cause).any(|error| error.is::<T>())
+}
+
+fn chain<'a>(first: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(first), |&error| error.source())
+}
+
+/// What an error needs to know beside the status.
+pub(crate) struct Circumstances<'a> {
+    pub(crate) endpoint: &'a str,
+    pub(crate) attempts: u32,
+    pub(crate) request_id: Option<Uuid>,
+    pub(crate) may_have_executed: bool,
+}
+
+pub(crate) fn error(status: Status, circumstances: &Circumstances<'_>) -> Error {
+    let details = status.get_error_details();
+    let info = details.error_info();
+    let trace_id = status.metadata().get(TRACE_ID).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (code, message) = words(&status, circumstances.endpoint);
+    Error::new(Inner {
+        kind: kind(code, &status, &details),
+        code: Some(code),
+        reason: info.map(|info| info.reason.clone()),
+        message,
+        metadata: info.map(|info| info.metadata.clone().into_iter().collect()).unwrap_or_default(),
+        attempts: circumstances.attempts,
+        request_id: circumstances.request_id,
+        trace_id,
+        may_have_executed: circumstances.may_have_executed,
+        status: Some(status),
+    })
+}
+
+/// Faults of the connection come as UNKNOWN or CANCELLED with a cause: they are UNAVAILABLE, and the cause is the message.
+fn words(status: &Status, endpoint: &str) -> (Code, String) {
+    let Some(cause) = StdError::source(status) else {
+        return (status.code(), status.message().to_owned());
+    };
+    if find::<TimeoutExpired>(cause) {
+        return (Code::DeadlineExceeded, "the answer did not come in time".to_owned());
+    }
+    let root = chain(cause).last().map(ToString::to_string).unwrap_or_default();
+    let words = if outcome(status) == Outcome::NotSent {
+        format!("cannot connect to {endpoint}: {root}")
+    } else {
+        format!("the connection to {endpoint} broke: {root}")
+    };
+    (Code::Unavailable, words)
+}
+
+fn kind(code: Code, status: &Status, details: &ErrorDetails) -> ErrorKind {
+    let info = details.error_info();
+    match code {
+        Code::InvalidArgument | Code::OutOfRange => ErrorKind::Invalid {
+            violations: details
+                .bad_request()
+                .map(|bad| bad.field_violations.iter().map(|v| Violation::new(&v.field, &v.description)).collect())
+                .unwrap_or_default(),
+        },
+        Code::NotFound => ErrorKind::NotFound,
+        Code::AlreadyExists => ErrorKind::AlreadyExists,
+        Code::PermissionDenied => ErrorKind::Forbidden,
+        Code::Unauthenticated => ErrorKind::Unauthenticated,
+        Code::ResourceExhausted => match hint(status, details) {
+            Ok(Some(retry_after)) => ErrorKind::RateLimited { retry_after },
+            _ => ErrorKind::QuotaExhausted,
+        },
+        Code::FailedPrecondition => ErrorKind::FailedPrecondition,
+        Code::Aborted => match info {
+            Some(info) if info.reason == "ETAG_MISMATCH" => {
+                ErrorKind::Stale { current_etag: info.metadata.get("current_etag").cloned() }
+            }
+            _ => ErrorKind::Conflict,
+        },
+        Code::Unavailable => ErrorKind::Unavailable,
+        Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,
+        Code::Cancelled => ErrorKind::Cancelled,
+        Code::Unimplemented => ErrorKind::Unimplemented,
+        Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => ErrorKind::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, sync::Arc};
+
+    use super::*;
+
+    const HERE: Circumstances<'static> =
+        Circumstances { endpoint: "http://localhost", attempts: 1, request_id: None, may_have_executed: false };
+
+    fn with_info(code: Code, reason: &str, metadata: &[(&str, &str)]) -> Status {
+        let metadata: HashMap<String, String> =
+            metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Status::with_error_details(code, "words", ErrorDetails::with_error_info(reason, "stead", metadata))
+    }
+
+    #[test]
+    fn only_evidence_proves_that_a_call_did_not_run() {
+        let unavailable = |executed| with_info(Code::Unavailable, "DRAINING", &[("executed", executed)]);
+        assert_eq!(outcome(&unavailable("false")), Outcome::NotExecuted { after: None });
+        assert_eq!(outcome(&unavailable("unknown")), Outcome::Ambiguous);
+        assert_eq!(outcome(&Status::unavailable("a proxy's words")), Outcome::Ambiguous);
+        assert_eq!(outcome(&Status::unknown("missing grpc-status")), Outcome::Ambiguous);
+        assert_eq!(outcome(&with_info(Code::Internal, "INTERNAL", &[])), Outcome::Final);
+        assert_eq!(outcome(&Status::resource_exhausted("a hard quota")), Outcome::Final);
+    }
+
+    #[test]
+    fn a_fault_of_the_connection_is_unavailable_whatever_the_transport_calls_it() {
+        let mut refused = Status::unavailable("");
+        refused.set_source(Arc::new(ConnectError("connection refused".into())));
+        assert_eq!(outcome(&refused), Outcome::NotSent);
+        let mut broken = Status::unknown("transport error");
+        broken.set_source(Arc::new(std::io::Error::other("broken pipe")));
+        assert_eq!(outcome(&broken), Outcome::Ambiguous);
+        let error = error(broken, &HERE);
+        assert_eq!(error.kind(), &ErrorKind::Unavailable);
+        assert!(error.message().contains("broken pipe"), "{error}");
+    }
+
+    #[test]
+    fn a_wait_is_read_from_the_pushback_before_the_details() {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(2)));
+        let mut status = Status::with_error_details(Code::ResourceExhausted, "", details);
+        assert_eq!(outcome(&status), Outcome::NotExecuted { after: Some(Duration::from_secs(2)) });
+        status.metadata_mut().insert(PUSHBACK, "250".parse().unwrap());
+        assert_eq!(outcome(&status), Outcome::NotExecuted { after: Some(Duration::from_millis(250)) });
+        status.metadata_mut().insert(PUSHBACK, "-1".parse().unwrap());
+        assert_eq!(outcome(&status), Outcome::Final);
+        assert_eq!(error(status, &HERE).kind(), &ErrorKind::QuotaExhausted);
+    }
+
+    #[test]
+    fn details_become_kinds() {
+        let stale = with_info(Code::Aborted, "ETAG_MISMATCH", &[("current_etag", "\"a\"")]);
+        let stale = error(stale, &HERE);
+        assert_eq!(stale.kind(), &ErrorKind::Stale { current_etag: Some("\"a\"".to_owned()) });
+        assert_eq!(stale.reason(), Some("ETAG_MISMATCH"));
+        let mut details = ErrorDetails::new();
+        details.add_bad_request_violation("sku", "1 to 100 characters");
+        let invalid = error(Status::with_error_details(Code::InvalidArgument, "", details), &HERE);
+        assert_eq!(invalid.violations(), [Violation::new("sku", "1 to 100 characters")]);
+    }
+
+    #[test]
+    fn undecodable_details_leave_code_and_message() {
+        let status = Status::with_details(Code::NotFound, "gone", bytes::Bytes::from_static(b"\xff\xff\xff"));
+        let error = error(status, &HERE);
+        assert_eq!((error.kind(), error.message(), error.reason()), (&ErrorKind::NotFound, "gone", None));
+    }
+}

@@ -4,7 +4,7 @@
 //! Start a service with `stead-server dev`, then:
 //!
 //! ```sh
-//! . .stead/dev.env
+//! set -a; . .stead/dev.env; set +a
 //! STEAD_KEY=$STEAD_KEY_ACME cargo run -p stead-client --example quickstart
 //! ```
 #![allow(clippy::print_stdout)]

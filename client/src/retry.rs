@@ -8,7 +8,8 @@ use tonic::Status;
 
 use crate::status::outcome;
 
-const MAX_ATTEMPTS: u32 = 4;
+/// How often a call is made.
+pub(crate) const ATTEMPTS: u32 = 4;
 const BASE: Duration = Duration::from_millis(50);
 const CAP: Duration = Duration::from_secs(5);
 
@@ -28,16 +29,24 @@ pub(crate) enum Outcome {
 /// The pause before the next attempt, or `None` to stop. `repeatable`: a read, or a write that carries its key.
 /// `roll` is drawn from 0 to 1.
 pub(crate) fn pause(outcome: Outcome, repeatable: bool, attempts: u32, left: Duration, roll: f64) -> Option<Duration> {
-    if attempts >= MAX_ATTEMPTS {
-        return None;
-    }
-    let backoff = || CAP.min(BASE * 2_u32.pow(attempts.saturating_sub(1).min(16))).mul_f64(roll);
+    if attempts >= ATTEMPTS { None } else { backoff(outcome, repeatable, attempts, left, roll) }
+}
+
+/// [`pause`] for those who count attempts themselves.
+pub(crate) fn backoff(
+    outcome: Outcome,
+    repeatable: bool,
+    attempts: u32,
+    left: Duration,
+    roll: f64,
+) -> Option<Duration> {
+    let grown = || CAP.min(BASE * 2_u32.pow(attempts.saturating_sub(1).min(16))).mul_f64(roll);
     let pause = match outcome {
         Outcome::Final => return None,
         Outcome::Ambiguous if !repeatable => return None,
         // What the service asks for is the least; spreading goes upwards only.
         Outcome::NotExecuted { after: Some(after) } => after.saturating_add((after / 4).mul_f64(roll)),
-        Outcome::NotSent | Outcome::NotExecuted { after: None } | Outcome::Ambiguous => backoff(),
+        Outcome::NotSent | Outcome::NotExecuted { after: None } | Outcome::Ambiguous => grown(),
     };
     (pause < left).then_some(pause)
 }

@@ -297,6 +297,20 @@ async fn an_import_gives_up_when_nothing_moves() {
     assert_eq!((error.kind(), error.attempts()), (&ErrorKind::Unavailable, 4));
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_socket_of_the_file_system_is_an_endpoint() {
+    let path = std::env::temp_dir().join(format!("stead-{}", Uuid::new_v4().simple()));
+    let listener = tokio_stream::wrappers::UnixListenerStream::new(tokio::net::UnixListener::bind(&path).unwrap());
+    let service = ProductServiceServer::new(Fake::default());
+    tokio::spawn(Server::builder().add_service(service).serve_with_incoming(listener));
+    for endpoint in [format!("unix:{}", path.display()), format!("unix://{}", path.display())] {
+        let client = Client::builder(endpoint).build().unwrap();
+        assert_eq!(client.products().get(Uuid::nil().into()).send().await.unwrap().sku, "a");
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
 #[tokio::test]
 async fn a_call_can_be_spawned() {
     let (client, _) = Fake::default().start().await;

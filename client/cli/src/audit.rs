@@ -78,7 +78,7 @@ impl Shown for AuditEntry {
             self.action.to_string(),
             short(&self.resource),
             short(&self.actor),
-            fields.join(" "),
+            fields.join(","),
         ]
     }
 

@@ -60,7 +60,7 @@ pub(crate) async fn run(session: &mut Session, args: ImportArgs) -> Result<(), F
     let before = settled(&import);
     let ended = tokio::select! {
         ended = send(&mut import, rows, before, &mut report) => ended,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Interrupted, "interrupted")),
+        () = interrupted() => Err(Failure::new(Exit::Interrupted, "interrupted")),
     };
     report.close()?;
     if let Err(failure) = ended {
@@ -78,8 +78,22 @@ pub(crate) async fn run(session: &mut Session, args: ImportArgs) -> Result<(), F
     if summary.failed > 0 { Err(Failure::silent(Exit::Invalid)) } else { Ok(()) }
 }
 
+/// Until Ctrl-C, or until somebody asks the program to end.
+async fn interrupted() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        return;
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
 /// Sends every row; `before` were settled by an earlier run.
 async fn send(import: &mut Import, mut rows: Rows, before: u64, report: &mut Report) -> Result<(), Failure> {
+    let mut reopened = 0;
     while let Some(Batch { lines, read }) = rows.next().await? {
         for (row, product) in lines {
             match product {
@@ -94,6 +108,10 @@ async fn send(import: &mut Import, mut rows: Rows, before: u64, report: &mut Rep
             }
         }
         report.answered(import);
+        if import.reopened() > reopened {
+            reopened = import.reopened();
+            report.say(&format!("the connection broke; going on at line {}", thousands(import.progress().next_row)));
+        }
         report.show(read, settled(import), before);
     }
     import.finish().await?;

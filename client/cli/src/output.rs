@@ -7,7 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use serde::Serialize;
 use stead_client::{Items, List};
 
@@ -17,7 +17,6 @@ use crate::{
 };
 
 const DEFAULT_WIDTH: u16 = 80;
-const LARGEST_PAGE: usize = 500;
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +28,7 @@ pub(crate) struct Column {
 
 #[derive(Clone, Copy, Debug)]
 enum Room {
-    /// As wide as its content: what people copy is never cut.
+    /// As wide as its content, up to half the table: what people copy is hardly ever cut.
     Whole,
     /// Cut when the table is too wide.
     Shared,
@@ -91,8 +90,7 @@ impl Output {
 
     /// Prints as much of a list as the window shows.
     pub(crate) async fn list<T: Shown + Serialize>(&mut self, list: List<T>, window: &Window) -> Result<(), Failure> {
-        let limit = if window.all { usize::MAX } else { window.limit.get() };
-        let page_size = window.page_size.unwrap_or(limit.min(LARGEST_PAGE) as u32);
+        let (limit, page_size) = window.sizes();
         let mut items = list.page_size(page_size).items();
         let mut rows = Vec::new();
         for _ in 0..limit {
@@ -159,7 +157,9 @@ fn pad(table: &mut Table) {
 fn list_table(columns: &[Column], rows: Vec<Vec<String>>, width: u16) -> String {
     let mut table = bare(width);
     table.set_header(columns.iter().map(|column| column.title));
+    let mut widest = vec![0; columns.len()];
     for cells in rows {
+        widest.iter_mut().zip(&cells).for_each(|(widest, cell)| *widest = cell.chars().count().max(*widest));
         let mut row = Row::from(cells.iter().map(|cell| plain(cell)));
         row.max_height(1);
         table.add_row(row);
@@ -168,8 +168,12 @@ fn list_table(columns: &[Column], rows: Vec<Vec<String>>, width: u16) -> String 
     for (index, column) in columns.iter().enumerate() {
         let Some(laid_out) = table.column_mut(index) else { continue };
         match column.room {
-            Room::Whole => laid_out.set_constraint(ColumnConstraint::ContentWidth),
-            Room::Shared => laid_out,
+            Room::Whole if widest[index] <= usize::from(width / 2) => {
+                laid_out.set_constraint(ColumnConstraint::ContentWidth)
+            }
+            Room::Whole => laid_out.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width / 2))),
+            // Cut anywhere rather than between words, which would waste most of a narrow column.
+            Room::Shared => laid_out.set_delimiter('\0'),
         };
         if column.right {
             laid_out.set_cell_alignment(CellAlignment::Right);
@@ -230,6 +234,13 @@ mod tests {
         assert_eq!(table.lines().count(), 3, "{table}");
         assert!(table.lines().all(|line| line.chars().count() <= 60), "{table}");
         assert!(table.contains("0ad-data-common") && table.contains("286.90 EUR") && table.contains('…'), "{table}");
+    }
+
+    #[test]
+    fn one_long_sku_does_not_take_the_whole_table() {
+        let rows = vec![vec!["x".repeat(100), "a name".into(), "286.90 EUR".into()]];
+        let table = list_table(COLUMNS, rows, 60);
+        assert!(table.lines().all(|line| line.chars().count() <= 60) && table.contains("a name"), "{table}");
     }
 
     #[test]

@@ -21,8 +21,13 @@ impl Session {
         let mut builder = Client::builder(&connection.endpoint)
             .deadline(connection.deadline)
             .user_agent(concat!("stead/", env!("CARGO_PKG_VERSION")));
-        if let Some(key) = connection.key.as_deref().filter(|key| !key.is_empty()) {
+        if let Some(key) = connection.credential.as_deref().filter(|key| !key.is_empty()) {
             builder = builder.credentials(ApiKey::new(key));
+        }
+        if let Some(path) = &connection.ca_certificate {
+            let pem = std::fs::read(path);
+            let pem = pem.map_err(|fault| Failure::usage(format!("cannot read {}: {fault}", path.display())))?;
+            builder = builder.ca_certificate(pem);
         }
         if let Some(reason) = &connection.reason {
             builder = builder.reason(reason);
@@ -31,7 +36,7 @@ impl Session {
             ErrorKind::LocalReject { .. } => Failure::usage(error.message()),
             _ => error.into(),
         })?;
-        let client = match &connection.tenant {
+        let client = match &connection.acting_in {
             None => client,
             Some(tenant) => client.with_tenant(find_tenant(&client, tenant).await?),
         };

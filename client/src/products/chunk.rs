@@ -60,7 +60,7 @@ impl Chunk {
 
     /// What is left of the chunk from that row on. Chunks are settled whole, so a cut happens only when somebody else works
     /// on the same import.
-    pub(super) fn from_row(self, next_row: u64) -> Option<Self> {
+    pub(super) fn remaining_from(self, next_row: u64) -> Option<Self> {
         if next_row <= self.first_row {
             return Some(self);
         }
@@ -99,12 +99,12 @@ mod tests {
     #[test]
     fn what_is_settled_is_not_sent_again() {
         let chunk = Chunk::new(10, vec![row("a"), row("b"), row("c")]);
-        assert_eq!(chunk.clone().from_row(10).unwrap().encoded, chunk.encoded);
-        let rest = chunk.clone().from_row(12).unwrap();
+        assert_eq!(chunk.clone().remaining_from(10).unwrap().encoded, chunk.encoded);
+        let rest = chunk.clone().remaining_from(12).unwrap();
         assert_eq!((rest.first_row, rest.rows), (12, 1));
         assert_eq!(rest.encoded, Chunk::new(12, vec![row("c")]).encoded);
-        assert!(chunk.clone().from_row(13).is_none());
-        assert!(chunk.from_row(99).is_none());
+        assert!(chunk.clone().remaining_from(13).is_none());
+        assert!(chunk.remaining_from(99).is_none());
     }
 
     #[test]

@@ -28,6 +28,8 @@ use crate::{
 
 const PATH: &str = "/stead.v1.ProductService/ImportProducts";
 const DEFAULT_IN_FLIGHT: usize = 4;
+/// How often a broken stream is opened again without a row settled in between: some 10 seconds of growing pauses.
+const REOPENINGS: u32 = 11;
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// Opens an import; made by [`Products::import`](super::Products::import).
@@ -235,9 +237,10 @@ impl Import {
             let Err(status) = result else { return Ok(()) };
             self.session = None;
             self.failures += 1;
-            let Some(pause) = retry::pause(outcome(&status), true, self.failures, Duration::MAX, roll()) else {
-                return Err(self.error(status));
-            };
+            // A service that was never reached is given up as soon as a call would be; one that restarts is waited for.
+            let bound = if self.opened == 0 { retry::ATTEMPTS } else { REOPENINGS };
+            let pause = retry::backoff(outcome(&status), true, self.failures, Duration::MAX, roll());
+            let Some(pause) = pause.filter(|_| self.failures < bound) else { return Err(self.error(status)) };
             tracing::debug!(code = ?status.code(), next_row = self.progress.next_row, "import broke, opening it again");
             tokio::time::sleep(pause).await;
         }
@@ -261,7 +264,7 @@ impl Import {
         self.progress = progress(&answer);
         self.opened += 1;
         self.unanswered =
-            self.unanswered.drain(..).filter_map(|chunk| chunk.from_row(self.progress.next_row)).collect();
+            self.unanswered.drain(..).filter_map(|chunk| chunk.remaining_from(self.progress.next_row)).collect();
         self.unanswered.iter().for_each(|chunk| session.send(chunk));
         self.session = Some(session);
         Ok(())

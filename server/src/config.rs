@@ -134,7 +134,13 @@ impl Tls {
 
 impl Database {
     fn check(&self, reader: &mut Reader<'_>) {
-        within(reader, "database_acquire_timeout", self.database_acquire_timeout, Duration::from_millis(1), Duration::from_secs(60));
+        within(
+            reader,
+            "database_acquire_timeout",
+            self.database_acquire_timeout,
+            Duration::from_millis(1),
+            Duration::from_secs(60),
+        );
     }
 }
 
@@ -209,7 +215,14 @@ impl Concern for Config {
         if let (Some(listening), Some(tls)) = (&listening, &tls) {
             check_encryption(reader, listening, tls);
         }
-        Some(Self { listening: listening?, tls: tls?, database: database?, secrets: secrets?, calls: calls?, telemetry: telemetry? })
+        Some(Self {
+            listening: listening?,
+            tls: tls?,
+            database: database?,
+            secrets: secrets?,
+            calls: calls?,
+            telemetry: telemetry?,
+        })
     }
 }
 
@@ -245,6 +258,8 @@ pub fn all_settings() -> Vec<&'static Setting> {
 
 /// Every key that the TOML file may hold.
 fn keys() -> Vec<String> {
-    let keys = |setting: &'static Setting| std::iter::once(setting.key.to_owned()).chain(setting.secret.then(|| setting.file_key()));
+    let keys = |setting: &'static Setting| {
+        std::iter::once(setting.key.to_owned()).chain(setting.secret.then(|| setting.file_key()))
+    };
     all_settings().into_iter().flat_map(keys).collect()
 }

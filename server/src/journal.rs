@@ -179,8 +179,11 @@ mod tests {
 
     #[test]
     fn changes_stand_in_order_and_amounts_are_one_field() {
-        let old = json!({"sku": "a", "price_currency": "EUR", "price_minor": 5, "cost_currency": null, "cost_minor": null});
-        let new = json!({"sku": "b", "price_currency": "JPY", "price_minor": i64::MAX, "cost_currency": "EUR", "cost_minor": 1});
+        let old =
+            json!({"sku": "a", "price_currency": "EUR", "price_minor": 5, "cost_currency": null, "cost_minor": null});
+        let new = json!({
+            "sku": "b", "price_currency": "JPY", "price_minor": i64::MAX, "cost_currency": "EUR", "cost_minor": 1
+        });
         let changes = entry(old, new, Value::Null).take_changes();
         let fields: Vec<_> = changes.iter().map(|change| change.field.as_str()).collect();
         assert_eq!(fields, ["cost", "price", "sku"]);
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn an_id_tells_its_millisecond_whatever_it_is() {
-        let id = Uuid::parse_str("0193d9a6-5c3e-7e4b-9a4f-1f2e3d4c5b6a").unwrap();
+        let id = uuid::uuid!("0193d9a6-5c3e-7e4b-9a4f-1f2e3d4c5b6a");
         assert_eq!(written_within(id).start.timestamp_millis(), 0x0193_d9a6_5c3e);
         assert!(written_within(Uuid::max()).start < written_within(Uuid::max()).end);
     }

@@ -11,6 +11,9 @@ use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
+#[cfg(test)]
+mod tests;
+
 static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// How long a runner waits for another one to end.
@@ -70,13 +73,19 @@ pub async fn connect(url: &str) -> anyhow::Result<PgConnection> {
     let options: PgConnectOptions = url.parse().map_err(|_| anyhow::anyhow!("the database's URL cannot be read"))?;
     let place = match options.get_socket() {
         Some(socket) => format!("{} (socket {})", options.get_database().unwrap_or_default(), socket.display()),
-        None => format!("{} on {}:{}", options.get_database().unwrap_or_default(), options.get_host(), options.get_port()),
+        None => {
+            format!("{} on {}:{}", options.get_database().unwrap_or_default(), options.get_host(), options.get_port())
+        }
     };
     let user = options.get_username().to_owned();
     // A migration that takes long is no news, and its text would fill a screen of the log.
     let options = options.disable_statement_logging();
     match tokio::time::timeout(CONNECT_BOUND, options.connect()).await {
-        Ok(connected) => connected.with_context(|| format!("the database {place} does not let {user} in")),
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(fault)) if fault.as_database_error().is_some() => {
+            bail!("the database {place} does not let {user} in: {}", words(&fault))
+        }
+        Ok(Err(fault)) => bail!("the database {place} cannot be reached: {}", words(&fault)),
         Err(_) => bail!("the database {place} did not answer within {CONNECT_BOUND:?}"),
     }
 }
@@ -94,10 +103,12 @@ pub async fn connect_as_owner(url: &str) -> anyhow::Result<PgConnection> {
     }
     // Without row_security off, a statement of the owner over a tenant table would silently see no row at all.
     let session = "set role stead_owner; set row_security = off; set lock_timeout = '3s'; set search_path = stead; set client_min_messages = warning";
-    sqlx::raw_sql(session)
-        .execute(&mut connection)
-        .await
-        .with_context(|| format!("{user} may not act as stead_owner: have an administrator run `grant stead_owner to {user}`"))?;
+    sqlx::raw_sql(session).execute(&mut connection).await.map_err(|fault| {
+        anyhow::anyhow!(
+            "{user} may not act as stead_owner ({}): have an administrator run `grant stead_owner to {user}`",
+            words(&fault)
+        )
+    })?;
     Ok(connection)
 }
 
@@ -130,7 +141,11 @@ pub async fn down(owner: &mut PgConnection) -> anyhow::Result<Option<Step>> {
     let mut applied = steps.into_iter().rev().filter(|step| step.state != StepState::Pending);
     let Some(newest) = applied.next() else { return Ok(None) };
     if !newest.reversible {
-        bail!("migration {} ({}) cannot be taken back without losing data: restore a backup, or undo it by a new migration", newest.version, newest.description);
+        bail!(
+            "migration {} ({}) cannot be taken back without losing data: restore a backup, or undo it by a new migration",
+            newest.version,
+            newest.description
+        );
     }
     let target = applied.next().map_or(0, |step| step.version);
     MIGRATOR.undo(&mut *owner, target).await.map_err(explain)?;
@@ -141,12 +156,14 @@ pub async fn down(owner: &mut PgConnection) -> anyhow::Result<Option<Step>> {
 /// Where each migration stands, in order. Any role that the schema lets in may ask.
 pub async fn steps(connection: &mut PgConnection) -> anyhow::Result<Vec<Step>> {
     let mut applied = BTreeMap::new();
-    let (exists,): (bool,) = sqlx::query_as("select to_regclass('stead._sqlx_migrations') is not null").fetch_one(&mut *connection).await?;
+    let (exists,): (bool,) =
+        sqlx::query_as("select to_regclass('stead._sqlx_migrations') is not null").fetch_one(&mut *connection).await?;
     if exists {
         type Row = (i64, String, DateTime<Utc>, bool, Vec<u8>);
-        let rows: Vec<Row> = sqlx::query_as("select version, description, installed_on, success, checksum from stead._sqlx_migrations")
-            .fetch_all(&mut *connection)
-            .await?;
+        let rows: Vec<Row> =
+            sqlx::query_as("select version, description, installed_on, success, checksum from stead._sqlx_migrations")
+                .fetch_all(&mut *connection)
+                .await?;
         applied.extend(rows.into_iter().map(|row| (row.0, row)));
     }
     let mut steps = Vec::new();
@@ -157,8 +174,14 @@ pub async fn steps(connection: &mut PgConnection) -> anyhow::Result<Vec<Step>> {
             Some((_, _, _, _, checksum)) if checksum != *migration.checksum => StepState::Changed,
             Some((_, _, at, _, _)) => StepState::Applied(at),
         };
-        let reversible = MIGRATOR.iter().any(|other| other.version == migration.version && other.migration_type.is_down_migration());
-        steps.push(Step { version: migration.version, description: migration.description.to_string(), state, reversible });
+        let reversible =
+            MIGRATOR.iter().any(|other| other.version == migration.version && other.migration_type.is_down_migration());
+        steps.push(Step {
+            version: migration.version,
+            description: migration.description.to_string(),
+            state,
+            reversible,
+        });
     }
     for (version, (_, description, ..)) in applied {
         steps.push(Step { version, description, state: StepState::Unknown, reversible: false });
@@ -169,22 +192,33 @@ pub async fn steps(connection: &mut PgConnection) -> anyhow::Result<Vec<Step>> {
 
 /// Everything that forbids serving from this database, one sentence each; asked as the role that serves.
 pub async fn gate(service: &mut PgConnection) -> anyhow::Result<Vec<String>> {
-    let (prepared,): (bool,) = sqlx::query_as("select to_regclass('stead._sqlx_migrations') is not null").fetch_one(&mut *service).await?;
+    let (prepared,): (bool,) =
+        sqlx::query_as("select to_regclass('stead._sqlx_migrations') is not null").fetch_one(&mut *service).await?;
     if !prepared {
         return Ok(vec!["the database has no schema yet: run `stead-server migrate up` (and before it deploy/roles.sql, once, as an administrator)".to_owned()]);
     }
     let mut findings = Vec::new();
     match steps(service).await {
         Ok(steps) => findings.extend(version_findings(&steps)),
-        Err(fault) => return Ok(vec![format!("the schema's version cannot be read ({fault:#}): serve as stead_app from a migrated database")]),
+        Err(fault) => {
+            return Ok(vec![format!(
+                "the schema's version cannot be read ({fault:#}): serve as stead_app from a migrated database"
+            )]);
+        }
     }
     if findings.is_empty() {
         let (min_server,): (i64,) = sqlx::query_as("select stead.min_server()").fetch_one(&mut *service).await?;
         if latest() < min_server {
-            findings.push(format!("the schema needs a server that knows migration {min_server}, this one knows {}: run a newer release", latest()));
+            findings.push(format!(
+                "the schema needs a server that knows migration {min_server}, this one knows {}: run a newer release",
+                latest()
+            ));
         }
     }
-    let rows: Vec<(String,)> = sqlx::query_as(include_str!("gate.sql")).fetch_all(service).await.context("the start gate could not be asked")?;
+    let rows: Vec<(String,)> = sqlx::query_as(include_str!("gate.sql"))
+        .fetch_all(service)
+        .await
+        .context("the start gate could not be asked")?;
     findings.extend(rows.into_iter().map(|(fault,)| fault));
     Ok(findings)
 }
@@ -207,7 +241,9 @@ impl fmt::Display for Place {
 /// Asks the connection where it leads.
 pub async fn place(connection: &mut PgConnection) -> anyhow::Result<Place> {
     let (role, database, version) =
-        sqlx::query_as("select current_user::text, current_database()::text, current_setting('server_version')").fetch_one(connection).await?;
+        sqlx::query_as("select current_user::text, current_database()::text, current_setting('server_version')")
+            .fetch_one(connection)
+            .await?;
     Ok(Place { role, database, version })
 }
 
@@ -246,17 +282,26 @@ fn version_findings(steps: &[Step]) -> Vec<String> {
         .filter(|step| matches!(step.state, StepState::Changed | StepState::Broken))
         .map(|step| format!("migration {} ({}) is {}", step.version, step.description, step.state))
         .collect();
-    let pending: Vec<String> = steps.iter().filter(|step| step.state == StepState::Pending).map(|step| step.version.to_string()).collect();
+    let pending: Vec<String> =
+        steps.iter().filter(|step| step.state == StepState::Pending).map(|step| step.version.to_string()).collect();
     if !pending.is_empty() {
-        findings.push(format!("the schema is older than this server, which needs migration {}: run `stead-server migrate up`", pending.join(", ")));
+        findings.push(format!(
+            "the schema is older than this server, which needs migration {}: run `stead-server migrate up`",
+            pending.join(", ")
+        ));
     }
     findings
 }
 
 async fn take_turn(owner: &mut PgConnection) -> anyhow::Result<()> {
-    sqlx::query("select set_config('lock_timeout', $1, false)").bind(format!("{TURN_SECONDS}s")).execute(&mut *owner).await?;
+    sqlx::query("select set_config('lock_timeout', $1, false)")
+        .bind(format!("{TURN_SECONDS}s"))
+        .execute(&mut *owner)
+        .await?;
     owner.lock().await.map_err(|fault| match &fault {
-        fault if waits_for_lock(fault) => anyhow::anyhow!("another migration has been running for {TURN_SECONDS} seconds: wait for it, then run this again"),
+        fault if waits_for_lock(fault) => anyhow::anyhow!(
+            "another migration has been running for {TURN_SECONDS} seconds: wait for it, then run this again"
+        ),
         _ => explain(fault),
     })?;
     sqlx::raw_sql("set lock_timeout = '3s'").execute(owner).await?;
@@ -278,14 +323,31 @@ fn explain(fault: MigrateError) -> anyhow::Error {
             "migration {version} was changed after it had been applied: put its file back as it was and make the change a new migration; nothing was run"
         ),
         MigrateError::VersionMissing(version) => {
-            anyhow::anyhow!("the database has migration {version}, which this program does not know: use the release that brought it, or a newer one")
+            anyhow::anyhow!(
+                "the database has migration {version}, which this program does not know: use the release that brought it, or a newer one"
+            )
         }
-        MigrateError::Dirty(version) => anyhow::anyhow!("migration {version} is half done: restore a backup or finish it by hand"),
+        MigrateError::Dirty(version) => {
+            anyhow::anyhow!("migration {version} is half done: restore a backup or finish it by hand")
+        }
         MigrateError::ExecuteMigration(..) if waits_for_lock(&fault) => {
-            anyhow::anyhow!("a migration needed a lock that others kept holding; nothing of it was kept: run this again when there is less traffic")
+            anyhow::anyhow!(
+                "a migration needed a lock that others kept holding; nothing of it was kept: run this again when there is less traffic"
+            )
         }
-        MigrateError::ExecuteMigration(source, version) => anyhow::Error::new(source).context(format!("migration {version} failed and left nothing behind")),
+        MigrateError::ExecuteMigration(source, version) => {
+            anyhow::anyhow!("migration {version} failed and left nothing behind: {}", words(&source))
+        }
         other => other.into(),
+    }
+}
+
+/// What PostgreSQL said, without the driver's frame around it.
+pub fn words(fault: &sqlx::Error) -> String {
+    match fault {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
     }
 }
 
@@ -293,29 +355,5 @@ fn explain(fault: MigrateError) -> anyhow::Error {
 pub async fn close(connection: PgConnection) {
     if let Err(fault) = connection.close().await {
         tracing::debug!(%fault, "a connection did not end in good order");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn step(version: i64, state: StepState) -> Step {
-        Step { version, description: "x".to_owned(), state, reversible: false }
-    }
-
-    #[test]
-    fn migrations_are_numbered_without_gaps() {
-        let versions: Vec<i64> = MIGRATOR.iter().filter(|migration| !migration.migration_type.is_down_migration()).map(|m| m.version).collect();
-        assert_eq!(versions, (1..=latest()).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn an_older_schema_is_refused_and_a_newer_one_is_not() {
-        let applied = StepState::Applied(DateTime::UNIX_EPOCH);
-        assert_eq!(version_findings(&[step(1, applied.clone()), step(2, StepState::Unknown)]), Vec::<String>::new());
-        let findings = version_findings(&[step(1, applied.clone()), step(2, StepState::Pending), step(3, StepState::Pending)]);
-        assert_eq!(findings, ["the schema is older than this server, which needs migration 2, 3: run `stead-server migrate up`"]);
-        assert_eq!(version_findings(&[step(1, StepState::Changed)]), ["migration 1 (x) is CHANGED since it was applied"]);
     }
 }

@@ -57,7 +57,10 @@ pub fn start(config: &config::Telemetry) -> anyhow::Result<Telemetry> {
         .with_threads(false)
         .with_filter(FilterFn::new(ours));
     let filter = EnvFilter::try_new(config.log.directives())?;
-    let logs = tracing_subscriber::fmt::layer().event_format(Lines::new(config.log_format)).with_writer(std::io::stderr).with_filter(filter);
+    let logs = tracing_subscriber::fmt::layer()
+        .event_format(Lines::new(config.log_format))
+        .with_writer(std::io::stderr)
+        .with_filter(filter);
     Registry::default().with(traces).with(logs).try_init()?;
     Ok(Telemetry { tracers })
 }
@@ -120,7 +123,13 @@ pub fn call_span(method: &'static str) -> Span {
 
 /// The span of one statement. `name` says what the statement does, such as `select`, never with what.
 pub fn statement_span(name: &'static str) -> Span {
-    tracing::info_span!("statement", otel.name = name, otel.kind = "client", db.system.name = "postgresql", db.operation.name = name)
+    tracing::info_span!(
+        "statement",
+        otel.name = name,
+        otel.kind = "client",
+        db.system.name = "postgresql",
+        db.operation.name = name
+    )
 }
 
 /// Makes the trace of the incoming `traceparent` the call's own. Call it before anything enters the span or asks for its trace.
@@ -151,7 +160,15 @@ pub fn finish_call(span: &Span, code: Code) {
 
 /// Whether a server span of this code is an error, by OpenTelemetry's rule for gRPC.
 fn is_fault(code: Code) -> bool {
-    matches!(code, Code::Unknown | Code::DeadlineExceeded | Code::Unimplemented | Code::Internal | Code::Unavailable | Code::DataLoss)
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }
 
 /// The code as gRPC writes it.
@@ -202,9 +219,13 @@ mod tests {
     #[test]
     fn a_call_has_a_trace_id_even_when_nothing_is_exported() {
         with_traces(|| {
-            let (one, two) = (call_span("stead.v1.ProductService/GetProduct"), call_span("stead.v1.ProductService/GetProduct"));
+            let (one, two) =
+                (call_span("stead.v1.ProductService/GetProduct"), call_span("stead.v1.ProductService/GetProduct"));
             let ids = [trace_id(&one), trace_id(&two)];
-            assert!(ids.iter().all(|id| id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit())), "{ids:?}");
+            assert!(
+                ids.iter().all(|id| id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit())),
+                "{ids:?}"
+            );
             assert_ne!(ids[0], ids[1]);
             let statement = one.in_scope(|| statement_span("select"));
             assert_eq!(trace_id(&statement), ids[0]);

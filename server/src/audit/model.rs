@@ -12,8 +12,7 @@ use crate::{
 };
 
 /// The one order there is, and its direction.
-pub(super) const ORDERS: &[OrderKey] =
-    &[OrderKey { field: "create_time", column: "create_time", kind: KeyKind::Time }];
+pub(super) const ORDERS: &[OrderKey] = &[OrderKey { field: "create_time", column: "create_time", kind: KeyKind::Time }];
 pub(super) const NEWEST_FIRST: &str = "create_time desc";
 
 /// The value and id that place an entry in the list.

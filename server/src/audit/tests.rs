@@ -22,8 +22,8 @@ use crate::{
     seal::Seal,
 };
 
-const FACTS: &str = r#"{"actor": "services/shop", "method": "UserService/CreateUser", "request_id": "r", "trace_id": "t",
-    "peer_address": "192.0.2.7", "user_agent": "curl", "reason": "because"}"#;
+const FACTS: &str = r#"{"actor": "services/shop", "method": "UserService/CreateUser", "request_id": "r",
+    "trace_id": "t", "peer_address": "192.0.2.7", "user_agent": "curl", "reason": "because"}"#;
 
 struct World {
     database: stead_harness::Database,
@@ -39,7 +39,15 @@ impl World {
         let seal = Seal::new(&SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap());
         let service = Service::new(Database { app, platform: None }, Arc::new(seal));
         let world = World { database, service, tenant: TenantId(Uuid::now_v7()) };
-        world.write("", &format!("insert into stead.tenants (id, slug, display_name) values ('TENANT', 't{}', 'T')", world.tenant.0.simple())).await;
+        world
+            .write(
+                "",
+                &format!(
+                    "insert into stead.tenants (id, slug, display_name) values ('TENANT', 't{}', 'T')",
+                    world.tenant.0.simple()
+                ),
+            )
+            .await;
         world
     }
 
@@ -73,7 +81,7 @@ impl World {
     }
 }
 
-fn change<'a>(entry: &'a v1::AuditEntry, field: &str) -> &'a v1::audit_entry::Change {
+fn changed<'a>(entry: &'a v1::AuditEntry, field: &str) -> &'a v1::audit_entry::Change {
     entry.changes.iter().find(|change| change.field == field).unwrap_or_else(|| panic!("no `{field}` in {entry:?}"))
 }
 
@@ -93,7 +101,7 @@ async fn an_entry_tells_who_did_what_by_which_call() {
     assert_eq!((entry.method.as_str(), entry.request_id.as_str()), ("UserService/CreateUser", "r"));
     assert_eq!((entry.trace_id.as_str(), entry.peer_address.as_str()), ("t", "192.0.2.7"));
     assert_eq!((entry.user_agent.as_str(), entry.reason.as_str()), ("curl", "because"));
-    assert_eq!(change(&entry, "roles").new_value, Some(to_value(serde_json::json!(["ROLE_OWNER"]))));
+    assert_eq!(changed(&entry, "roles").new_value, Some(to_value(serde_json::json!(["ROLE_OWNER"]))));
     assert!(entry.changes.is_sorted_by_key(|change| change.field.as_str()));
     assert_eq!(world.get(&entry.name).await.unwrap(), entry);
 
@@ -107,18 +115,20 @@ async fn an_entry_tells_who_did_what_by_which_call() {
 async fn personal_values_are_shown_to_those_who_may_see_them() {
     let world = World::new().await;
     world.write(FACTS, USER).await;
-    world.write(FACTS, "update stead.users set email = 'Bea@example.com', state = 'disabled' where tenant_id = 'TENANT'").await;
+    world
+        .write(FACTS, "update stead.users set email = 'Bea@example.com', state = 'disabled' where tenant_id = 'TENANT'")
+        .await;
     let hidden = world.newest(&["audit.read"]).await;
     let shown = world.newest(&["audit.read", "audit.personal.read"]).await;
     assert_eq!(hidden.changes.iter().map(|change| change.field.as_str()).collect::<Vec<_>>(), ["email", "state"]);
-    let email = change(&hidden, "email");
+    let email = changed(&hidden, "email");
     assert_eq!((email.redacted, &email.old_value, &email.new_value), (true, &None, &None));
     assert!(!format!("{hidden:?}").contains("example.com"));
     let text = |text: &str| Some(to_value(text.into()));
-    let email = change(&shown, "email");
+    let email = changed(&shown, "email");
     assert_eq!((email.redacted, &email.old_value), (false, &text("Ann@example.com")));
     assert_eq!(email.new_value, text("Bea@example.com"));
-    let state = change(&hidden, "state");
+    let state = changed(&hidden, "state");
     assert_eq!((state.redacted, &state.old_value), (false, &text("STATE_ACTIVE")));
     assert_eq!(state.new_value, text("STATE_DISABLED"));
 }
@@ -129,11 +139,11 @@ async fn what_a_product_costs_is_shown_to_those_who_may_see_it() {
     world.write(FACTS, PRODUCT).await;
     let amount = |minor: i64| Some(to_value(serde_json::json!({"currency_code": "EUR", "minor_units": minor})));
     let hidden = world.newest(&["audit.read", "audit.personal.read"]).await;
-    let cost = change(&hidden, "cost");
+    let cost = changed(&hidden, "cost");
     assert_eq!((cost.redacted, &cost.new_value), (true, &None));
-    assert_eq!(change(&hidden, "price").new_value, amount(1299));
+    assert_eq!(changed(&hidden, "price").new_value, amount(1299));
     let shown = world.newest(&["audit.read", "products.cost.read"]).await;
-    let cost = change(&shown, "cost");
+    let cost = changed(&shown, "cost");
     assert_eq!((cost.redacted, &cost.old_value, &cost.new_value), (false, &None, &amount(700)));
     assert!(shown.changes.iter().all(|change| !change.field.contains("minor") && !change.field.contains("currency")));
 }
@@ -143,7 +153,9 @@ async fn pages_cover_every_entry_once_newest_first() {
     let world = World::new().await;
     world.write(FACTS, PRODUCT).await;
     for quantity in 1..=10 {
-        let sql = format!("update stead.products set quantity = {quantity}, revision = revision + 1 where tenant_id = 'TENANT'");
+        let sql = format!(
+            "update stead.products set quantity = {quantity}, revision = revision + 1 where tenant_id = 'TENANT'"
+        );
         world.write(FACTS, &sql).await;
     }
     let (mut seen, mut page_token) = (vec![], String::new());
@@ -158,7 +170,7 @@ async fn pages_cover_every_entry_once_newest_first() {
     assert_eq!(seen.len(), 12, "the tenant, the product and ten changes");
     let number = |number: i64| Some(to_value(number.into()));
     for (entry, quantity) in seen.iter().zip((1..=10).rev()) {
-        assert_eq!(change(entry, "quantity").new_value, number(quantity));
+        assert_eq!(changed(entry, "quantity").new_value, number(quantity));
     }
     let moment = |entry: &v1::AuditEntry| entry.create_time.map(|time| (time.seconds, time.nanos));
     assert!(seen.windows(2).all(|pair| moment(&pair[0]) >= moment(&pair[1])));
@@ -196,7 +208,10 @@ async fn an_entry_of_another_tenant_is_as_absent_as_one_that_never_was() {
     let made_up = [Uuid::now_v7(), Uuid::new_v4(), Uuid::nil(), Uuid::max()].map(|id| format!("auditEntries/{id}"));
     for name in made_up.iter().chain([&entry.name]) {
         let refused = foreign.get(name).await.unwrap_err();
-        assert_eq!((refused.code(), refused.message()), (Code::NotFound, &*format!("audit entry `{name}` does not exist")));
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (Code::NotFound, &*format!("audit entry `{name}` does not exist"))
+        );
     }
     assert_eq!(foreign.page(50, "", &["audit.read"]).await.audit_entries, []);
 }

@@ -68,7 +68,9 @@ fn line(setting: &Setting, found: Option<&Found>) -> String {
         Some(Found { origin, .. }) if setting.secret => format!("# {key} = \"***\"  # {origin}"),
         Some(Found { text, origin }) => {
             let text = text.as_str();
-            let bare = text.parse::<bool>().is_ok() || text.parse::<u32>().is_ok() || text.parse::<f64>().is_ok_and(|number| text.contains('.') && number.is_finite());
+            let bare = text.parse::<bool>().is_ok()
+                || text.parse::<u32>().is_ok()
+                || text.parse::<f64>().is_ok_and(|number| text.contains('.') && number.is_finite());
             let value = if bare { text.to_owned() } else { toml::Value::String(text.to_owned()).to_string() };
             format!("{key} = {value}  # {origin}")
         }

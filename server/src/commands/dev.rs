@@ -99,7 +99,7 @@ impl Dev {
 
     async fn open(&self, directory: &Directory) -> anyhow::Result<Database> {
         match &self.database_url {
-            Some(url) => Ok(Database::of_user(url)),
+            Some(url) => Database::of_user(url),
             None => Database::private(directory, self.pg_bin.as_deref()).await,
         }
     }
@@ -136,7 +136,11 @@ impl Dev {
 
     async fn prepare(&self, directory: &Directory, database: &Database) -> anyhow::Result<Prepared> {
         database.prepare().await?;
-        let config = self.configure(&database.url_as("stead_app"), &database.url_as("stead_platform"), &directory.secret_keys()?)?;
+        let config = self.configure(
+            &database.url_as("stead_app"),
+            &database.url_as("stead_platform"),
+            &directory.secret_keys()?,
+        )?;
         let pools = crate::database(&config)?;
         let keys = tenants::prepare(database, &pools, &directory.remembered()?).await?;
         let endpoint = endpoint(&config);
@@ -179,7 +183,9 @@ fn free(address: SocketAddr, flag: &str) -> anyhow::Result<()> {
     match TcpListener::bind(address) {
         Ok(_) => Ok(()),
         Err(fault) if fault.kind() == ErrorKind::AddrInUse => {
-            bail!("{address} is taken, perhaps by another `stead-server dev`: stop that, or choose another address with {flag}")
+            bail!(
+                "{address} is taken, perhaps by another `stead-server dev`: stop that, or choose another address with {flag}"
+            )
         }
         Err(fault) => bail!("nothing can listen on {address} ({fault}): choose another address with {flag}"),
     }

@@ -60,8 +60,12 @@ impl Doctor {
 async fn well(service: &mut sqlx::PgConnection) -> anyhow::Result<()> {
     let schema::Census { tables, partitions, policies, triggers } = schema::census(service).await?;
     super::say("ok     the role owns nothing, is a member of nothing and is bound by row security");
-    super::say(format_args!("ok     {tables} tables and {partitions} partitions force row security, by {policies} known policies"));
-    super::say(format_args!("ok     {triggers} triggers are enabled and every definer function belongs to its own role"));
+    super::say(format_args!(
+        "ok     {tables} tables and {partitions} partitions force row security, by {policies} known policies"
+    ));
+    super::say(format_args!(
+        "ok     {triggers} triggers are enabled and every definer function belongs to its own role"
+    ));
     super::say("ok     the journal has its partitions for this month and the next");
     super::say(format_args!("ok     the schema is at migration {}, as this program needs it", schema::latest()));
     Ok(())
@@ -71,6 +75,10 @@ async fn platform(url: &str) -> anyhow::Result<String> {
     let mut connection = schema::connect(url).await.context("STEAD_PLATFORM_DATABASE_URL")?;
     let place = schema::place(&mut connection).await?;
     schema::close(connection).await;
-    anyhow::ensure!(place.role == "stead_platform", "STEAD_PLATFORM_DATABASE_URL connects as {}: connect as stead_platform", place.role);
+    anyhow::ensure!(
+        place.role == "stead_platform",
+        "STEAD_PLATFORM_DATABASE_URL connects as {}: connect as stead_platform",
+        place.role
+    );
     Ok(format!("ok     the platform's powers come from {place}"))
 }

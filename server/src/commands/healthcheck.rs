@@ -68,7 +68,9 @@ pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 async fn ask(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+    stream
+        .write_all(format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes())
+        .await?;
     let mut answer = Vec::new();
     stream.take(16 * 1024).read_to_end(&mut answer).await?;
     Ok(String::from_utf8_lossy(&answer).into_owned())

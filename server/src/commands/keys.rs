@@ -111,10 +111,13 @@ impl Create {
         let holder = self.whose.holder();
         let permissions = match self.permissions.as_slice() {
             [all] if all == "all" => holder.permissions().names().map(str::to_owned).collect(),
-            named if named.iter().any(|name| name == "all") => bail!("--permissions takes either all or names, not both"),
+            named if named.iter().any(|name| name == "all") => {
+                bail!("--permissions takes either all or names, not both")
+            }
             named => named.iter().map(|name| name.trim().to_owned()).collect(),
         };
-        let key = NewKey { subject: self.subject, display_name: self.display_name, permissions, expire_time: self.expires };
+        let key =
+            NewKey { subject: self.subject, display_name: self.display_name, permissions, expire_time: self.expires };
         let mut owner = schema::connect(self.settings.resolve()?.owner_database_url.expose()).await?;
         let (key, token) = keys::create(&mut owner, holder, key).await?;
         schema::close(owner).await;

@@ -43,14 +43,17 @@ struct Settings {
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let (Direction::Up(Settings { settings }) | Direction::Down(Settings { settings }) | Direction::Status(Settings { settings })) =
-            &self.direction;
+        let (Direction::Up(Settings { settings })
+        | Direction::Down(Settings { settings })
+        | Direction::Status(Settings { settings })) = &self.direction;
         let database = settings.resolve()?;
         let mut owner = schema::connect_as_owner(database.owner_database_url.expose()).await?;
         match self.direction {
             Direction::Up(_) => match schema::up(&mut owner).await?.as_slice() {
                 [] => super::say("nothing to do: the schema is up to date"),
-                ran => ran.iter().for_each(|step| super::say(format_args!("applied {:04} {}", step.version, step.description))),
+                ran => ran
+                    .iter()
+                    .for_each(|step| super::say(format_args!("applied {:04} {}", step.version, step.description))),
             },
             Direction::Down(_) => match schema::down(&mut owner).await? {
                 None => super::say("nothing to do: no migration has been applied"),

@@ -26,10 +26,16 @@ fn no_secret_can_be_given_as_a_flag_where_a_server_reads_it() {
     let arguments = Arguments::command();
     for command in ["serve", "doctor", "config", "migrate", "keys"] {
         let command = arguments.find_subcommand(command).unwrap();
-        let flags = |command: &clap::Command| command.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)).collect::<Vec<_>>();
+        let flags = |command: &clap::Command| {
+            command.get_arguments().filter_map(|flag| flag.get_long().map(str::to_owned)).collect::<Vec<_>>()
+        };
         let all = flags(command).into_iter().chain(command.get_subcommands().flat_map(flags));
         for flag in all {
-            assert!(!["database-url", "platform-database-url", "owner-database-url", "secret-keys"].contains(&flag.as_str()), "--{flag}");
+            assert!(
+                !["database-url", "platform-database-url", "owner-database-url", "secret-keys"]
+                    .contains(&flag.as_str()),
+                "--{flag}"
+            );
         }
     }
 }

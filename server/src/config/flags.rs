@@ -21,8 +21,14 @@ pub struct Flags<C> {
 impl<C: Concern> Flags<C> {
     /// These flags with the environment of the process.
     pub fn sources(&self) -> Sources {
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Sources { command: BTreeMap::new(), flags: self.flags.clone(), environment: environment.collect(), file: self.file.clone() }
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Sources {
+            command: BTreeMap::new(),
+            flags: self.flags.clone(),
+            environment: environment.collect(),
+            file: self.file.clone(),
+        }
     }
 
     /// The concern, or everything that is wrong with it.
@@ -38,7 +44,9 @@ impl<C: Concern> clap::Args for Flags<C> {
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
             .help_heading("Settings")
-            .help(format!("A TOML file with settings. Flags and environment are stronger than it. [env: {FILE_VARIABLE}]"));
+            .help(format!(
+                "A TOML file with settings. Flags and environment are stronger than it. [env: {FILE_VARIABLE}]"
+            ));
         command.arg(file).args(C::settings().into_iter().map(argument))
     }
 
@@ -71,13 +79,14 @@ fn argument(setting: &'static Setting) -> Arg {
         .action(ArgAction::Set)
         .help_heading("Settings")
         .help(if setting.secret {
-            format!("{} A secret: the flag names a file that holds it. [env: {} or {}]", setting.help(), setting.variable, setting.file_variable())
+            format!(
+                "{} A secret: the flag names a file that holds it. [env: {} or {}]",
+                setting.help(),
+                setting.variable,
+                setting.file_variable()
+            )
         } else {
             format!("{} [env: {}]{default}", setting.help(), setting.variable)
         });
-    if setting.switch {
-        argument.num_args(0..=1).require_equals(true).default_missing_value("true")
-    } else {
-        argument
-    }
+    if setting.switch { argument.num_args(0..=1).require_equals(true).default_missing_value("true") } else { argument }
 }

@@ -103,7 +103,8 @@ impl Sources {
         let variables = |setting: &&'static Setting| [setting.variable.to_owned(), setting.file_variable()];
         let known: Vec<String> = settings.iter().flat_map(variables).chain([FILE_VARIABLE.to_owned()]).collect();
         let stray = |name: &&String| name.starts_with("STEAD_") && !known.contains(name);
-        let near = |name: &String| nearest(name, &known, 2).map(|near| format!("{name} is no setting; did you mean {near}?"));
+        let near =
+            |name: &String| nearest(name, &known, 2).map(|near| format!("{name} is no setting; did you mean {near}?"));
         self.environment.keys().filter(stray).filter_map(near).collect()
     }
 
@@ -180,10 +181,15 @@ impl<'s> Reader<'s> {
             let origin = Origin::Flag(setting.flag());
             return if setting.secret { self.fetch(text, origin) } else { found(text, origin) };
         }
-        let (direct, by_file) = (variable(setting.variable), variable(&setting.file_variable()).filter(|_| setting.secret));
+        let (direct, by_file) =
+            (variable(setting.variable), variable(&setting.file_variable()).filter(|_| setting.secret));
         match (direct, by_file) {
             (Some(_), Some(_)) => {
-                self.fault(format!("{} and {} are both set: keep one of them", setting.variable, setting.file_variable()));
+                self.fault(format!(
+                    "{} and {} are both set: keep one of them",
+                    setting.variable,
+                    setting.file_variable()
+                ));
                 return None;
             }
             (Some(text), None) => return found(text, Origin::Variable(setting.variable.to_owned())),
@@ -193,7 +199,12 @@ impl<'s> Reader<'s> {
         let key = |key: &str| Origin::File(self.path.clone(), key.to_owned());
         match (self.table.get(setting.key), self.table.get(&setting.file_key()).filter(|_| setting.secret)) {
             (Some(_), Some(_)) => {
-                self.fault(format!("{} holds both {} and {}: keep one of them", self.path.display(), setting.key, setting.file_key()));
+                self.fault(format!(
+                    "{} holds both {} and {}: keep one of them",
+                    self.path.display(),
+                    setting.key,
+                    setting.file_key()
+                ));
                 None
             }
             (Some(text), None) => found(text, key(setting.key)),
@@ -242,7 +253,8 @@ fn read_table(path: &Path) -> Result<(Table, Vec<String>), String> {
         }
         match plain(&value) {
             Some(text) => drop(entries.insert(key, Zeroizing::new(text))),
-            None => faults.push(format!("{shown}: {key} must be text, a number or true or false, not a {}", value.type_str())),
+            None => faults
+                .push(format!("{shown}: {key} must be text, a number or true or false, not a {}", value.type_str())),
         }
     }
     Ok((entries, faults))

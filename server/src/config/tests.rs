@@ -48,7 +48,10 @@ fn the_least_that_a_server_needs_are_a_database_and_a_key() {
     assert_eq!(config.listening.listen.to_string(), "127.0.0.1:50051");
     assert_eq!(config.listening.admin_listen.to_string(), "127.0.0.1:9464");
     assert_eq!(config.database.database_acquire_timeout, Duration::from_millis(500));
-    assert_eq!((config.calls.default_deadline, config.calls.maximum_deadline), (Duration::from_secs(10), Duration::from_secs(60)));
+    assert_eq!(
+        (config.calls.default_deadline, config.calls.maximum_deadline),
+        (Duration::from_secs(10), Duration::from_secs(60))
+    );
     assert!((4..=64).contains(&config.database.database_pool_size.get()));
     assert!(!config.calls.reflection && !config.calls.open_health && config.database.platform_database_url.is_none());
 }
@@ -56,15 +59,27 @@ fn the_least_that_a_server_needs_are_a_database_and_a_key() {
 #[test]
 fn flags_beat_environment_beats_file_beats_default() {
     let dir = directory("precedence");
-    let path = file(&dir, "stead.toml", "listen = '127.0.0.1:1'\nadmin_listen = '127.0.0.1:2'\ndefault_deadline = '3s'\nreflection = true\n");
-    let mut sources = with(&[("STEAD_LISTEN", "127.0.0.1:11"), ("STEAD_ADMIN_LISTEN", "127.0.0.1:12"), ("STEAD_CONFIG", path.to_str().unwrap())]);
+    let path = file(
+        &dir,
+        "stead.toml",
+        "listen = '127.0.0.1:1'\nadmin_listen = '127.0.0.1:2'\ndefault_deadline = '3s'\nreflection = true\n",
+    );
+    let mut sources = with(&[
+        ("STEAD_LISTEN", "127.0.0.1:11"),
+        ("STEAD_ADMIN_LISTEN", "127.0.0.1:12"),
+        ("STEAD_CONFIG", path.to_str().unwrap()),
+    ]);
     sources.flags.insert("listen", "127.0.0.1:21".to_owned());
     let config = sources.resolve::<Config>().unwrap();
     assert_eq!((config.listening.listen.port(), config.listening.admin_listen.port()), (21, 12));
     assert_eq!(config.calls.default_deadline, Duration::from_secs(3));
     assert!(config.calls.reflection);
 
-    let origins: BTreeMap<_, _> = sources.found(&Config::settings()).into_iter().map(|(s, found)| (s.key, found.map(|f| f.origin.to_string()))).collect();
+    let origins: BTreeMap<_, _> = sources
+        .found(&Config::settings())
+        .into_iter()
+        .map(|(s, found)| (s.key, found.map(|f| f.origin.to_string())))
+        .collect();
     assert_eq!(origins["listen"].as_deref(), Some("flag --listen"));
     assert_eq!(origins["admin_listen"].as_deref(), Some("environment STEAD_ADMIN_LISTEN"));
     assert_eq!(origins["reflection"].as_deref(), Some(format!("reflection in {}", path.display()).as_str()));
@@ -109,30 +124,56 @@ fn secrets_come_from_files_too_without_the_end_of_the_line() {
 #[test]
 fn an_empty_variable_counts_as_unset() {
     assert!(with(&[("STEAD_OTLP_ENDPOINT", ""), ("STEAD_LISTEN", "")]).resolve::<Config>().is_ok());
-    assert!(fault(&[("STEAD_SECRET_KEYS", "")]).starts_with("STEAD_SECRET_KEYS (or STEAD_SECRET_KEYS_FILE) is missing: write id:base64"));
-    assert!(fault(&[("STEAD_DATABASE_URL", "")]).starts_with("STEAD_DATABASE_URL (or STEAD_DATABASE_URL_FILE) is missing: write a URL such as"));
+    assert!(
+        fault(&[("STEAD_SECRET_KEYS", "")])
+            .starts_with("STEAD_SECRET_KEYS (or STEAD_SECRET_KEYS_FILE) is missing: write id:base64")
+    );
+    assert!(
+        fault(&[("STEAD_DATABASE_URL", "")])
+            .starts_with("STEAD_DATABASE_URL (or STEAD_DATABASE_URL_FILE) is missing: write a URL such as")
+    );
 }
 
 #[test]
 fn each_wrong_value_is_refused_with_its_rule() {
     let cases: &[(&str, &str, &str)] = &[
-        ("STEAD_LISTEN", "localhost", "listen is \"localhost\" (environment STEAD_LISTEN): write an IP address and a port"),
+        (
+            "STEAD_LISTEN",
+            "localhost",
+            "listen is \"localhost\" (environment STEAD_LISTEN): write an IP address and a port",
+        ),
         ("STEAD_ADMIN_LISTEN", "127.0.0.1:50051", "listen and admin_listen are both 127.0.0.1:50051"),
         ("STEAD_LISTEN", "0.0.0.0:50051", "listen is 0.0.0.0:50051, beyond loopback, and nothing encrypts"),
         ("STEAD_PLAINTEXT", "yes", "plaintext is \"yes\" (environment STEAD_PLAINTEXT): write true or false"),
         ("STEAD_DATABASE_URL", "mysql://x", "database_url (environment STEAD_DATABASE_URL): write a URL such as"),
-        ("STEAD_DATABASE_POOL_SIZE", "0", "database_pool_size is \"0\" (environment STEAD_DATABASE_POOL_SIZE): write a number from 1 to 1000"),
+        (
+            "STEAD_DATABASE_POOL_SIZE",
+            "0",
+            "database_pool_size is \"0\" (environment STEAD_DATABASE_POOL_SIZE): write a number from 1 to 1000",
+        ),
         ("STEAD_DATABASE_POOL_SIZE", "1001", "database_pool_size is \"1001\""),
         ("STEAD_DATABASE_ACQUIRE_TIMEOUT", "0", "database_acquire_timeout is 0ns: it must lie between 1ms and 60s"),
         ("STEAD_DATABASE_ACQUIRE_TIMEOUT", "61s", "database_acquire_timeout is 61s"),
-        ("STEAD_DEFAULT_DEADLINE", "10", "default_deadline is \"10\" (environment STEAD_DEFAULT_DEADLINE): write a whole number with its unit"),
+        (
+            "STEAD_DEFAULT_DEADLINE",
+            "10",
+            "default_deadline is \"10\" (environment STEAD_DEFAULT_DEADLINE): write a whole number with its unit",
+        ),
         ("STEAD_DEFAULT_DEADLINE", "61s", "default_deadline is 61s and maximum_deadline 60s"),
         ("STEAD_MAXIMUM_DEADLINE", "2h", "maximum_deadline is 7200s: it must lie between 1ms and 3600s"),
         ("STEAD_SHUTDOWN_GRACE", "-1s", "shutdown_grace is \"-1s\""),
         ("STEAD_DRAIN_WAIT", "6m", "drain_wait is 360s: it must lie between 0ns and 300s"),
-        ("STEAD_OTLP_ENDPOINT", "https://c:4318", "otlp_endpoint is \"https://c:4318\" (environment STEAD_OTLP_ENDPOINT): https is not spoken here"),
+        (
+            "STEAD_OTLP_ENDPOINT",
+            "https://c:4318",
+            "otlp_endpoint is \"https://c:4318\" (environment STEAD_OTLP_ENDPOINT): https is not spoken here",
+        ),
         ("STEAD_OTLP_ENDPOINT", "collector:4318", "otlp_endpoint is \"collector:4318\""),
-        ("STEAD_TRACE_SAMPLING", "1.1", "trace_sampling is \"1.1\" (environment STEAD_TRACE_SAMPLING): write a number from 0 to 1"),
+        (
+            "STEAD_TRACE_SAMPLING",
+            "1.1",
+            "trace_sampling is \"1.1\" (environment STEAD_TRACE_SAMPLING): write a number from 0 to 1",
+        ),
         ("STEAD_TRACE_SAMPLING", "NaN", "trace_sampling is \"NaN\""),
         ("STEAD_LOG_FORMAT", "xml", "log_format is \"xml\" (environment STEAD_LOG_FORMAT): write text or json"),
         ("STEAD_LOG", "verbose", "log is \"verbose\" (environment STEAD_LOG): write a level"),
@@ -180,12 +221,18 @@ fn beyond_loopback_it_takes_encryption_or_an_explicit_word() {
     let open = ("STEAD_LISTEN", "[::]:50051");
     assert!(with(&[open, ("STEAD_PLAINTEXT", "true")]).resolve::<Config>().is_ok());
     assert!(with(&[open, ("STEAD_TLS_CERTIFICATE", certificate), ("STEAD_TLS_KEY", key)]).resolve::<Config>().is_ok());
-    assert_eq!(fault(&[("STEAD_TLS_CERTIFICATE", certificate)]), "tls_certificate is set and tls_key is not: set both or neither");
+    assert_eq!(
+        fault(&[("STEAD_TLS_CERTIFICATE", certificate)]),
+        "tls_certificate is set and tls_key is not: set both or neither"
+    );
     assert_eq!(fault(&[("STEAD_TLS_KEY", key)]), "tls_key is set and tls_certificate is not: set both or neither");
     let both = [("STEAD_TLS_CERTIFICATE", certificate), ("STEAD_TLS_KEY", key), ("STEAD_PLAINTEXT", "true")];
     assert_eq!(fault(&both), "plaintext and tls_certificate exclude each other: drop one of them");
     let missing = fault(&[("STEAD_TLS_CERTIFICATE", "/nowhere.crt"), ("STEAD_TLS_KEY", key)]);
-    assert_eq!(missing, "tls_certificate is /nowhere.crt, which cannot be read: No such file or directory (os error 2)");
+    assert_eq!(
+        missing,
+        "tls_certificate is /nowhere.crt, which cannot be read: No such file or directory (os error 2)"
+    );
 }
 
 #[test]
@@ -193,19 +240,40 @@ fn unknown_keys_of_the_file_are_refused_with_the_nearest_known_one() {
     let dir = directory("unknown");
     let said = |text: &str| {
         let path = file(&dir, "stead.toml", text);
-        with(&[("STEAD_CONFIG", path.to_str().unwrap())]).resolve::<Config>().unwrap_err().to_string().replace(path.to_str().unwrap(), "FILE")
+        with(&[("STEAD_CONFIG", path.to_str().unwrap())])
+            .resolve::<Config>()
+            .unwrap_err()
+            .to_string()
+            .replace(path.to_str().unwrap(), "FILE")
     };
     assert_eq!(said("listn = '127.0.0.1:1'"), "FILE: there is no setting listn; did you mean listen?");
     assert_eq!(said("database_uri = 'x'"), "FILE: there is no setting database_uri; did you mean database_url?");
-    assert_eq!(said("colour = 'red'"), "FILE: there is no setting colour; `stead-server config print` lists all of them");
+    assert_eq!(
+        said("colour = 'red'"),
+        "FILE: there is no setting colour; `stead-server config print` lists all of them"
+    );
     assert_eq!(said("log = ['info']"), "FILE: log must be text, a number or true or false, not a array");
     assert!(said("log = \n").starts_with("FILE, line 1, is not TOML: "), "{}", said("log = \n"));
-    assert!(with(&[("STEAD_CONFIG", file(&dir, "owner.toml", "owner_database_url = 'postgres://o@db/stead'").to_str().unwrap())]).resolve::<Config>().is_ok());
+    assert!(
+        with(&[(
+            "STEAD_CONFIG",
+            file(&dir, "owner.toml", "owner_database_url = 'postgres://o@db/stead'").to_str().unwrap()
+        )])
+        .resolve::<Config>()
+        .is_ok()
+    );
 }
 
 #[test]
 fn a_mistyped_variable_is_noticed_and_a_foreign_one_is_not() {
-    let strays = with(&[("STEAD_LISTN", "x"), ("STEAD_KEY", "x"), ("STEAD_ENDPOINT", "x"), ("STEAD_SERVICE_HOST", "x"), ("STEAD_LOG", "info")]).strays();
+    let strays = with(&[
+        ("STEAD_LISTN", "x"),
+        ("STEAD_KEY", "x"),
+        ("STEAD_ENDPOINT", "x"),
+        ("STEAD_SERVICE_HOST", "x"),
+        ("STEAD_LOG", "info"),
+    ])
+    .strays();
     assert_eq!(strays, ["STEAD_LISTN is no setting; did you mean STEAD_LISTEN?"]);
 }
 
@@ -222,7 +290,17 @@ fn every_fault_is_told_at_once() {
         ("STEAD_LOG_FORMAT", "xml"),
     ]);
     let faults = sources.resolve::<Config>().unwrap_err();
-    let of = ["listn", "listen is", "tls_key is set", "tls_key is /nowhere.key", "database_url", "STEAD_SECRET_KEYS", "default_deadline", "reflection", "log_format"];
+    let of = [
+        "listn",
+        "listen is",
+        "tls_key is set",
+        "tls_key is /nowhere.key",
+        "database_url",
+        "STEAD_SECRET_KEYS",
+        "default_deadline",
+        "reflection",
+        "log_format",
+    ];
     assert_eq!(faults.iter().count(), of.len(), "{faults}");
     for word in of {
         assert!(faults.iter().any(|fault| fault.contains(word)), "{word}: {faults}");
@@ -232,7 +310,8 @@ fn every_fault_is_told_at_once() {
 
 #[test]
 fn a_command_reads_no_more_than_it_needs() {
-    let sources = sources(&[("STEAD_OWNER_DATABASE_URL", "postgres://deployer@db/stead"), ("STEAD_LISTEN", "nonsense")]);
+    let sources =
+        sources(&[("STEAD_OWNER_DATABASE_URL", "postgres://deployer@db/stead"), ("STEAD_LISTEN", "nonsense")]);
     assert_eq!(sources.resolve::<OwnerDatabase>().unwrap().owner_database_url.expose(), "postgres://deployer@db/stead");
 }
 
@@ -253,8 +332,12 @@ fn variable_flag_and_key_of_a_setting_have_one_name() {
 #[test]
 fn the_env_file_lists_every_setting_with_its_default() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/stead.env");
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|fault| panic!("deploy/stead.env cannot be read: {fault}"));
-    let entries = text.lines().filter_map(|line| line.trim_start_matches(['#', ' ']).split_once('=')).filter(|(name, _)| name.starts_with("STEAD_"));
+    let text =
+        std::fs::read_to_string(&path).unwrap_or_else(|fault| panic!("deploy/stead.env cannot be read: {fault}"));
+    let entries = text
+        .lines()
+        .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once('='))
+        .filter(|(name, _)| name.starts_with("STEAD_"));
     let entries: BTreeMap<&str, &str> = entries.collect();
 
     let mut known: BTreeSet<String> = BTreeSet::from([FILE_VARIABLE.to_owned()]);

@@ -189,15 +189,22 @@ impl Value for SecretKeys {
             };
             let plain = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
             if id.is_empty() || id.len() > 32 || !id.chars().all(plain) {
-                return Err(format!("the id of key {position} must be 1 to 32 of a-z, A-Z, 0-9, hyphen, underscore and dot"));
+                return Err(format!(
+                    "the id of key {position} must be 1 to 32 of a-z, A-Z, 0-9, hyphen, underscore and dot"
+                ));
             }
-            let mut bytes = BASE64_STANDARD.decode(encoded).map_err(|_| format!("key {position} ({id}) is not base64: {RULE}"))?;
+            let mut bytes =
+                BASE64_STANDARD.decode(encoded).map_err(|_| format!("key {position} ({id}) is not base64: {RULE}"))?;
             let key = <[u8; 32]>::try_from(bytes.as_slice()).map(Zeroizing::new);
             let length = bytes.len();
             bytes.zeroize();
-            let key = key.map_err(|_| format!("key {position} ({id}) has {length} bytes and needs 32: make one with `stead-server keygen`"))?;
+            let key = key.map_err(|_| {
+                format!("key {position} ({id}) has {length} bytes and needs 32: make one with `stead-server keygen`")
+            })?;
             if keys.iter().any(|known| known.id == id) {
-                return Err(format!("two keys have the id {id}: ids must differ, or what was sealed could not be opened"));
+                return Err(format!(
+                    "two keys have the id {id}: ids must differ, or what was sealed could not be opened"
+                ));
             }
             keys.push(SecretKey { id: id.to_owned(), key });
         }
@@ -226,7 +233,10 @@ impl Value for PoolSize {
         }
         match text.parse() {
             Ok(size @ 1..=1000) => Ok(Self(size)),
-            _ => Err("write a number from 1 to 1000, or auto for two for each core, at least 4 and at most 64".to_owned()),
+            _ => {
+                Err("write a number from 1 to 1000, or auto for two for each core, at least 4 and at most 64"
+                    .to_owned())
+            }
         }
     }
 }
@@ -247,7 +257,10 @@ impl Value for Ratio {
 
     fn parse(text: &str) -> Result<Self, String> {
         let ratio: Option<f64> = text.parse().ok();
-        ratio.filter(|ratio| (0.0..=1.0).contains(ratio)).map(Self).ok_or_else(|| "write a number from 0 to 1, such as 0.05".to_owned())
+        ratio
+            .filter(|ratio| (0.0..=1.0).contains(ratio))
+            .map(Self)
+            .ok_or_else(|| "write a number from 0 to 1, such as 0.05".to_owned())
     }
 }
 

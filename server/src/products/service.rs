@@ -150,10 +150,12 @@ impl Service {
 
     /// Why a write found no row to write.
     async fn refusal(&self, db: &mut TenantConnection, id: Uuid, revision: Option<i64>) -> Result<Error, Error> {
-        Ok(match (store::find(db, id, false).await?, revision) {
-            (None, _) => missing(id),
-            (Some(product), Some(_)) => Error::Stale { current_etag: etag::of(id, product.revision) },
-            (Some(_), None) => Error::unavailable("TENANT_CONTEXT_LOST"),
+        Ok(match store::find(db, id, false).await? {
+            None => missing(id),
+            Some(product) if revision.is_some_and(|revision| revision != product.revision) => {
+                Error::Stale { current_etag: etag::of(id, product.revision) }
+            }
+            Some(_) => Error::unavailable("TENANT_CONTEXT_LOST"),
         })
     }
 }

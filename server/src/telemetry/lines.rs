@@ -70,7 +70,11 @@ impl Fields {
         let mut line = format!("{time} {level:>5} {target}: {}", escaped(&self.message));
         for (name, value) in self.rest {
             let _ = match value {
-                Value::String(text) if !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_./:".contains(c)) => write!(line, " {name}={text}"),
+                Value::String(text)
+                    if !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "-_./:".contains(c)) =>
+                {
+                    write!(line, " {name}={text}")
+                }
                 value => write!(line, " {name}={value}"),
             };
         }
@@ -91,7 +95,11 @@ impl Fields {
 
 fn escaped(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut line, character| {
-        if character.is_control() { line.extend(character.escape_default()) } else { line.push(character) }
+        if character.is_control() {
+            line.extend(character.escape_default())
+        } else {
+            line.push(character)
+        }
         line
     })
 }
@@ -132,13 +140,19 @@ mod tests {
 
     fn fields() -> Fields {
         let rest = [("attempts", Value::from(3)), ("reason", "two words".into()), ("trace_id", "0af7".into())];
-        Fields { message: "the database\nis away".to_owned(), rest: rest.map(|(name, value)| (name.to_owned(), value)).into_iter().collect() }
+        Fields {
+            message: "the database\nis away".to_owned(),
+            rest: rest.map(|(name, value)| (name.to_owned(), value)).into_iter().collect(),
+        }
     }
 
     #[test]
     fn a_text_line_is_one_line() {
         let line = fields().text("2026-01-31T12:00:00Z", "WARN", "stead_server::db");
-        assert_eq!(line, r#"2026-01-31T12:00:00Z  WARN stead_server::db: the database\nis away attempts=3 reason="two words" trace_id=0af7"#);
+        assert_eq!(
+            line,
+            r#"2026-01-31T12:00:00Z  WARN stead_server::db: the database\nis away attempts=3 reason="two words" trace_id=0af7"#
+        );
     }
 
     #[test]
@@ -146,7 +160,10 @@ mod tests {
         let line = fields().json("2026-01-31T12:00:00Z", "WARN", "stead_server::db");
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["message"], "the database\nis away");
-        assert_eq!((&value["attempts"], &value["trace_id"], &value["level"]), (&Value::from(3), &Value::from("0af7"), &Value::from("WARN")));
+        assert_eq!(
+            (&value["attempts"], &value["trace_id"], &value["level"]),
+            (&Value::from(3), &Value::from("0af7"), &Value::from("WARN"))
+        );
         assert!(!line.contains('\n'));
     }
 }

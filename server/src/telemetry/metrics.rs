@@ -21,7 +21,8 @@ const POOL_COUNT: &str = "db.client.connection.count";
 const POOL_MAXIMUM: &str = "db.client.connection.max";
 
 /// Upper bounds in seconds: from a cached read to the longest deadline that is usual.
-const BOUNDS: [f64; 16] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BOUNDS: [f64; 16] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 static RUNNING: OnceLock<Running> = OnceLock::new();
 static POOLS: Mutex<Vec<WatchedPool>> = Mutex::new(Vec::new());
@@ -61,7 +62,9 @@ pub fn metrics() -> &'static Metrics {
     static SILENT: OnceLock<Metrics> = OnceLock::new();
     match RUNNING.get() {
         Some(running) => &running.metrics,
-        None => SILENT.get_or_init(|| Metrics::new(&opentelemetry::metrics::noop::NoopMeterProvider::new().meter(SERVICE))),
+        None => {
+            SILENT.get_or_init(|| Metrics::new(&opentelemetry::metrics::noop::NoopMeterProvider::new().meter(SERVICE)))
+        }
     }
 }
 
@@ -80,7 +83,8 @@ pub fn scrape() -> Result<String, prometheus::Error> {
 
 pub(super) fn start() -> anyhow::Result<()> {
     let registry = Registry::new();
-    let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone()).scope_info_enabled(false).build()?;
+    let reader =
+        opentelemetry_prometheus::exporter().with_registry(registry.clone()).scope_info_enabled(false).build()?;
     let resource = Resource::builder().with_service_name(SERVICE).build();
     let provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
     let meter = provider.meter(SERVICE);

@@ -145,8 +145,7 @@ impl TenantPatch {
                 }
                 "plan" => patch.plan = Some(plan(tenant.plan.clone(), violations)),
                 "settings" => {
-                    patch.settings =
-                        Some(Value::Object(violations.object("tenant.settings", tenant.settings.clone())));
+                    patch.settings = Some(Value::Object(violations.object("tenant.settings", tenant.settings.clone())));
                 }
                 "require_etag" => patch.require_etag = Some(tenant.require_etag),
                 path => violations.add(

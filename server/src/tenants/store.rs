@@ -1,8 +1,8 @@
 //! The SQL of tenants.
 //! It leaves rules to the model and what an empty answer means to the service.
 //!
-//! But for a caller's look at its own tenant these statements run as the platform's role, which sees every tenant but the
-//! reserved one and needs no context for it; its request ids belong to the reserved one.
+//! But for a caller's look at its own tenant these statements run as the platform's role, which sees every tenant but
+//! the reserved one and needs no context for it; its request ids belong to the reserved one.
 
 use serde_json::Value;
 use sqlx::{Postgres, QueryBuilder};

@@ -39,11 +39,8 @@ impl World {
     }
 
     async fn create(&self, slug: &str, request_id: &str) -> Result<v1::Tenant, Status> {
-        let request = v1::CreateTenantRequest {
-            tenant: Some(row(slug)),
-            request_id: request_id.into(),
-            ..Default::default()
-        };
+        let request =
+            v1::CreateTenantRequest { tenant: Some(row(slug)), request_id: request_id.into(), ..Default::default() };
         inner(self.service.create_tenant(self.call("CreateTenant").carrying(request)).await)
     }
 
@@ -249,12 +246,8 @@ async fn pages_cover_every_tenant_once_in_either_direction() {
     for (order_by, expected) in [("slug", "abcde"), ("slug desc", "edcba"), ("", "caebd")] {
         let (mut seen, mut page_token) = (String::new(), String::new());
         loop {
-            let request = v1::ListTenantsRequest {
-                page_size: 2,
-                page_token,
-                order_by: order_by.into(),
-                ..Default::default()
-            };
+            let request =
+                v1::ListTenantsRequest { page_size: 2, page_token, order_by: order_by.into(), ..Default::default() };
             let page = world.list(request).await;
             seen.extend(page.tenants.iter().map(|tenant| tenant.slug.as_str()));
             page_token = page.next_page_token;

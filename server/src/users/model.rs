@@ -19,12 +19,8 @@ const OWNER: &str = "owner";
 const ACTIVE: &str = "active";
 const DISABLED: &str = "disabled";
 
-const ROLES: [(v1::Role, &str); 4] = [
-    (v1::Role::Owner, OWNER),
-    (v1::Role::Admin, "admin"),
-    (v1::Role::Editor, "editor"),
-    (v1::Role::Viewer, "viewer"),
-];
+const ROLES: [(v1::Role, &str); 4] =
+    [(v1::Role::Owner, OWNER), (v1::Role::Admin, "admin"), (v1::Role::Editor, "editor"), (v1::Role::Viewer, "viewer")];
 
 /// What lists may be ordered by; the first is the default.
 pub(super) const ORDERS: &[OrderKey] = &[
@@ -150,11 +146,7 @@ const OUTPUT_ONLY: &[&str] =
 
 impl UserPatch {
     /// Reads the masked fields of a user.
-    pub(super) fn read(
-        user: v1::User,
-        mask: Option<prost_types::FieldMask>,
-        violations: &mut Violations,
-    ) -> UserPatch {
+    pub(super) fn read(user: v1::User, mask: Option<prost_types::FieldMask>, violations: &mut Violations) -> UserPatch {
         let paths = match mask {
             None => populated(&user),
             Some(mask) => violations.mask(mask, SETTABLE, OUTPUT_ONLY, "profile", |_| true),
@@ -172,8 +164,7 @@ impl UserPatch {
                 "roles" => patch.roles = Some(roles(&user.roles, violations)),
                 "state" => patch.state = Some(state(user.state, violations)),
                 path => {
-                    let facts =
-                        sent.get_or_insert_with(|| violations.object("user.profile", user.profile.clone()));
+                    let facts = sent.get_or_insert_with(|| violations.object("user.profile", user.profile.clone()));
                     match path.strip_prefix("profile.") {
                         None => patch.profile = Some(Value::Object(facts.clone())),
                         Some(key) => match facts.get(key) {

@@ -76,8 +76,7 @@ impl World {
     }
 
     async fn delete(&self, name: &str, request_id: &str) -> Result<v1::User, Status> {
-        let request =
-            v1::DeleteUserRequest { name: name.into(), request_id: request_id.into(), ..Default::default() };
+        let request = v1::DeleteUserRequest { name: name.into(), request_id: request_id.into(), ..Default::default() };
         inner(self.service.delete_user(self.call("DeleteUser").carrying(request)).await)
     }
 
@@ -92,15 +91,19 @@ impl World {
     }
 
     async fn live_owners(&self) -> String {
-        self.text("select count(*)::text from stead.users
-                   where tenant_id = $1 and 'owner' = any (roles) and state = 'active' and delete_time is null")
-            .await
+        self.text(
+            "select count(*)::text from stead.users
+                   where tenant_id = $1 and 'owner' = any (roles) and state = 'active' and delete_time is null",
+        )
+        .await
     }
 
     async fn users_and_entries(&self) -> String {
-        self.text("select (select count(*) from stead.users where tenant_id = $1) || ' '
-                     || (select count(*) from stead.journal where tenant_id = $1 and resource_type = 'users')")
-            .await
+        self.text(
+            "select (select count(*) from stead.users where tenant_id = $1) || ' '
+                     || (select count(*) from stead.journal where tenant_id = $1 and resource_type = 'users')",
+        )
+        .await
     }
 }
 
@@ -173,8 +176,10 @@ async fn a_password_is_kept_as_a_hash_and_nowhere_else() {
     let hash = world.text("select password_hash from stead.user_credentials where tenant_id = $1").await;
     assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
     let kept = world
-        .text("select string_agg(j::text, '') || (select string_agg(r::text, '') from stead.request_ids r)
-               || (select string_agg(u::text, '') from stead.users u) from stead.journal j where tenant_id = $1")
+        .text(
+            "select string_agg(j::text, '') || (select string_agg(r::text, '') from stead.request_ids r)
+               || (select string_agg(u::text, '') from stead.users u) from stead.journal j where tenant_id = $1",
+        )
         .await;
     let answer = format!("{user:?}");
     for place in [kept, answer] {
@@ -197,8 +202,7 @@ async fn validate_only_runs_every_check_and_leaves_nothing() {
     assert_eq!(world.text("select count(*)::text from stead.request_ids where tenant_id = $1").await, "0");
     let user = world.create(row("a@example.com")).await.unwrap();
     assert_eq!(world.send_create(request).await.unwrap_err().code(), Code::AlreadyExists);
-    let request =
-        v1::DeleteUserRequest { name: user.name.clone(), validate_only: true, ..Default::default() };
+    let request = v1::DeleteUserRequest { name: user.name.clone(), validate_only: true, ..Default::default() };
     let would_be = inner(world.service.delete_user(world.call("DeleteUser").carrying(request)).await).unwrap();
     assert!(would_be.delete_time.is_some());
     assert_eq!(world.get(&user.name, false).await.unwrap(), user);
@@ -328,9 +332,9 @@ async fn a_user_of_another_tenant_is_as_absent_as_one_that_never_was() {
             foreign.delete(name, "").await,
         ];
         let bytes = |status: Status| String::from_utf8_lossy(status.details()).replace(name, "NAME");
-        refused.map(|answer| answer.unwrap_err()).map(|status| {
-            (status.code(), status.message().replace(name, "NAME"), bytes(status))
-        })
+        refused
+            .map(|answer| answer.unwrap_err())
+            .map(|status| (status.code(), status.message().replace(name, "NAME"), bytes(status)))
     };
     assert_eq!(refusals(&user.name).await, refusals(&made_up).await);
     assert_eq!(foreign.list(v1::ListUsersRequest { show_deleted: true, ..Default::default() }).await.users, []);
@@ -346,12 +350,8 @@ async fn pages_cover_every_user_once_in_either_direction() {
     for (order_by, expected) in [("email", "ABcde"), ("email desc", "edcBA"), ("", "cAeBd")] {
         let (mut seen, mut page_token) = (String::new(), String::new());
         loop {
-            let request = v1::ListUsersRequest {
-                page_size: 2,
-                page_token,
-                order_by: order_by.into(),
-                ..Default::default()
-            };
+            let request =
+                v1::ListUsersRequest { page_size: 2, page_token, order_by: order_by.into(), ..Default::default() };
             let page = world.list(request).await;
             seen.extend(page.users.iter().map(|user| user.email.trim_end_matches("@x")));
             page_token = page.next_page_token;

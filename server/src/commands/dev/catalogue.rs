@@ -21,13 +21,18 @@ const BOUND: Duration = Duration::from_secs(120);
 
 /// Imports what is not imported yet, with the powers of this key; the answer is the number of rows.
 pub(super) async fn import(pools: &Pools, key: &str) -> anyhow::Result<usize> {
-    let rows = ROWS.lines().enumerate().map(|(index, line)| product(line).with_context(|| format!("line {} of the sample catalogue", index + 1)));
+    let rows = ROWS
+        .lines()
+        .enumerate()
+        .map(|(index, line)| product(line).with_context(|| format!("line {} of the sample catalogue", index + 1)));
     let rows: Vec<v1::Product> = rows.collect::<anyhow::Result<_>>()?;
     let count = rows.len();
-    let method = stead_api::method("/stead.v1.ProductService/ImportProducts").context("the contract has no ImportProducts")?;
+    let method =
+        stead_api::method("/stead.v1.ProductService/ImportProducts").context("the contract has no ImportProducts")?;
     let principal = Verifier::new(pools.clone()).principal(key, None).await?;
     let call = Call { principal, method, deadline: Instant::now() + BOUND, facts: Facts::default() };
-    let progress = products::import_rows(pools, &call, IMPORT, rows).await.context("the sample catalogue cannot be imported")?;
+    let progress =
+        products::import_rows(pools, &call, IMPORT, rows).await.context("the sample catalogue cannot be imported")?;
     if progress.failed > 0 {
         bail!("{} rows of the sample catalogue were refused", progress.failed);
     }
@@ -54,7 +59,8 @@ struct Price {
 }
 
 fn product(line: &str) -> anyhow::Result<v1::Product> {
-    let Row { sku, display_name, description, category, tags, price, quantity, attributes } = serde_json::from_str(line)?;
+    let Row { sku, display_name, description, category, tags, price, quantity, attributes } =
+        serde_json::from_str(line)?;
     let price = rules::Money { currency: price.currency_code, minor: price.minor_units };
     Ok(v1::Product {
         sku,

@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use sqlx::PgConnection;
 use stead_postgres::{Cluster, Error, Options, find_for};
 
 use super::directory::Directory;
+use crate::config::{DatabaseUrl, Value as _};
 use crate::schema;
 
 const NAME: &str = "stead";
@@ -28,14 +28,16 @@ $$";
 /// A running PostgreSQL.
 pub(super) enum Database {
     /// Started by this command and stopped with it.
-    Private { cluster: Cluster, version: String },
+    Private { cluster: Box<Cluster>, version: String },
     /// The user's, left running.
     OfUser { url: String },
 }
 
 impl Database {
-    pub(super) fn of_user(url: &str) -> Self {
-        Self::OfUser { url: url.to_owned() }
+    /// Takes the user's word for where it is.
+    pub(super) fn of_user(url: &str) -> anyhow::Result<Self> {
+        DatabaseUrl::parse(url).map_err(|rule| anyhow::anyhow!("--database-url: {rule}"))?;
+        Ok(Self::OfUser { url: url.to_owned() })
     }
 
     /// Starts the cluster of the data directory, which is made the first time.
@@ -43,10 +45,16 @@ impl Database {
         let data = directory.postgres();
         let installation = find_for(pg_bin, &data)?;
         if !data.exists() {
-            crate::commands::say(format_args!("Making a PostgreSQL {} in {} …", installation.version(), data.display()));
+            crate::commands::say(format_args!(
+                "Making a PostgreSQL {} in {} …",
+                installation.version(),
+                data.display()
+            ));
         }
         let cluster = Cluster::open(&installation, &data, Options::durable()).await.map_err(|fault| match fault {
-            Error::Start { .. } | Error::NotReady { .. } if data.exists() => anyhow::anyhow!("{fault}; where the data may go, --reset starts over"),
+            Error::Start { .. } | Error::NotReady { .. } if data.exists() => {
+                anyhow::anyhow!("{fault}; where the data may go, --reset starts over")
+            }
             _ => fault.into(),
         })?;
         if let (Some(asked), Some(user)) = (cluster.moved_from(), cluster.user()) {
@@ -56,7 +64,7 @@ impl Database {
                 cluster.data_dir().display()
             ));
         }
-        Ok(Self::Private { cluster, version: installation.version().to_owned() })
+        Ok(Self::Private { cluster: Box::new(cluster), version: installation.version().to_owned() })
     }
 
     /// Sees to database, roles and schema; what already stands is left alone.
@@ -65,9 +73,19 @@ impl Database {
             make_database(&cluster.url("postgres")).await?;
         }
         let mut administrator = schema::connect(&self.url()).await?;
-        sqlx::raw_sql(ROLES).execute(&mut administrator).await.context("the database cannot be prepared: the user of --database-url must be able to make roles, schemas and extensions")?;
+        sqlx::raw_sql(ROLES).execute(&mut administrator).await.map_err(|fault| {
+            anyhow::anyhow!(
+                "the database cannot be prepared ({}): its user must be able to make roles, schemas and extensions",
+                schema::words(&fault)
+            )
+        })?;
         if matches!(self, Self::OfUser { .. }) {
-            sqlx::raw_sql(TAKE_ROLES).execute(&mut administrator).await.context("the user of --database-url cannot act as stead_app and stead_platform")?;
+            sqlx::raw_sql(TAKE_ROLES).execute(&mut administrator).await.map_err(|fault| {
+                anyhow::anyhow!(
+                    "the database's user cannot act as stead_app and stead_platform ({})",
+                    schema::words(&fault)
+                )
+            })?;
         }
         schema::close(administrator).await;
         let mut owner = schema::connect_as_owner(&self.url()).await?;
@@ -123,7 +141,9 @@ impl Database {
 
 async fn make_database(url: &str) -> anyhow::Result<()> {
     let mut administrator: PgConnection = schema::connect(url).await?;
-    let (exists,): (bool,) = sqlx::query_as("select exists (select from pg_database where datname = 'stead')").fetch_one(&mut administrator).await?;
+    let (exists,): (bool,) = sqlx::query_as("select exists (select from pg_database where datname = 'stead')")
+        .fetch_one(&mut administrator)
+        .await?;
     if !exists {
         sqlx::raw_sql("create database stead encoding 'UTF8' template template0").execute(&mut administrator).await?;
     }

@@ -43,7 +43,9 @@ impl Directory {
         Cluster::remove(&self.postgres()).await?;
         for name in [self.path.join("secret_keys"), self.env()] {
             match fs::remove_file(&name) {
-                Err(fault) if fault.kind() != ErrorKind::NotFound => bail!("{} cannot be deleted: {fault}", name.display()),
+                Err(fault) if fault.kind() != ErrorKind::NotFound => {
+                    bail!("{} cannot be deleted: {fault}", name.display())
+                }
                 _ => {}
             }
         }
@@ -88,7 +90,8 @@ impl Directory {
 
     /// Writes `dev.env`, for `set -a; . dev.env; set +a`.
     pub(super) fn remember(&self, variables: &[(&str, &str)]) -> anyhow::Result<()> {
-        let lines: String = variables.iter().map(|(name, value)| format!("{name}='{}'\n", value.replace('\'', r"'\''"))).collect();
+        let lines: String =
+            variables.iter().map(|(name, value)| format!("{name}='{}'\n", value.replace('\'', r"'\''"))).collect();
         write(&self.env(), &lines)
     }
 }
@@ -136,7 +139,10 @@ mod tests {
 
         let again = Directory::open(&path).unwrap();
         assert_eq!(again.secret_keys().unwrap(), keys);
-        assert_eq!(again.remembered().unwrap(), [("STEAD_KEY_ACME", "stead_key_x"), ("ODD", "it's")].map(|(n, v)| (n.to_owned(), v.to_owned())).into());
+        assert_eq!(
+            again.remembered().unwrap(),
+            [("STEAD_KEY_ACME", "stead_key_x"), ("ODD", "it's")].map(|(n, v)| (n.to_owned(), v.to_owned())).into()
+        );
         for name in ["secret_keys", "dev.env"] {
             assert_eq!(fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
         }

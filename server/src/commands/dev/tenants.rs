@@ -23,7 +23,11 @@ pub(super) struct Keys {
 }
 
 /// Sees to tenants and keys.
-pub(super) async fn prepare(database: &Database, pools: &Pools, remembered: &BTreeMap<String, String>) -> anyhow::Result<Keys> {
+pub(super) async fn prepare(
+    database: &Database,
+    pools: &Pools,
+    remembered: &BTreeMap<String, String>,
+) -> anyhow::Result<Keys> {
     make_tenants(database).await?;
     let verifier = Verifier::new(pools.clone());
     let of = async |variable: &str, holder: Holder<'_>| match remembered.get(variable) {

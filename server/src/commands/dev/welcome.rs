@@ -35,11 +35,15 @@ impl Scene {
 
     pub(super) fn text(&self) -> String {
         let Self { address, admin, database, env, .. } = self;
-        let products = self.products.map_or("no sample catalogue".to_owned(), |count| format!("{count} sample products in acme"));
+        let products =
+            self.products.map_or("no sample catalogue".to_owned(), |count| format!("{count} sample products in acme"));
         let (grpcurl, env) = (if self.plaintext { "grpcurl -plaintext" } else { "grpcurl" }, placed(env));
         let (cli, build) = match &self.cli {
             Ok(path) => (placed(path), String::new()),
-            Err(path) => (placed(path), "  cargo build -p stead-cli                                  # it is not built yet\n".to_owned()),
+            Err(path) => (
+                placed(path),
+                "  cargo build -p stead-cli                                  # it is not built yet\n".to_owned(),
+            ),
         };
         let mut text = String::new();
         let _ = write!(
@@ -99,7 +103,11 @@ fn placed(path: &Path) -> String {
 /// The path as one word of a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
-    if text.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c)) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if text.chars().all(|c| c.is_alphanumeric() || "/._-+".contains(c)) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

@@ -134,7 +134,10 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
             match told.take() {
                 // The receiver is gone when the process is ending anyway.
                 Some(told) => drop(told.send(())),
-                #[expect(clippy::disallowed_methods, reason = "told twice, it ends at once and leaves nothing of its own running")]
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "told twice, it ends at once and leaves nothing of its own running"
+                )]
                 None => std::process::exit(code),
             }
         }

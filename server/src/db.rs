@@ -184,7 +184,10 @@ impl TenantConnection {
     async fn enter(&mut self) -> Result<(), sqlx::Error> {
         let tenant = self.tenant;
         self.remembered = None;
-        sqlx::query("select set_config('stead.tenant', $1::text, false)").bind(tenant.0.to_string()).execute(&mut *self).await?;
+        sqlx::query("select set_config('stead.tenant', $1::text, false)")
+            .bind(tenant.0.to_string())
+            .execute(&mut *self)
+            .await?;
         self.remembered = Some(tenant);
         Ok(())
     }
@@ -238,7 +241,6 @@ impl TenantConnection {
             None => unreachable!("the connection is taken by `drop` alone"),
         }
     }
-
 }
 
 impl Drop for TenantConnection {
@@ -263,10 +265,7 @@ impl fmt::Debug for TenantConnection {
 impl<'c> Executor<'c> for &'c mut TenantConnection {
     type Database = Postgres;
 
-    fn fetch_many<'e, 'q: 'e, E>(
-        self,
-        query: E,
-    ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
     where
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,

@@ -182,11 +182,8 @@ impl std::fmt::Display for Chain<'_> {
 /// What PostgreSQL said, by SQLSTATE; a store that knows better (a replayed request id) looks first.
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Error {
-        let unavailable = |reason, executed, error| Error::Unavailable {
-            reason,
-            executed,
-            source: Some(Box::new(error) as Source),
-        };
+        let unavailable =
+            |reason, executed, error| Error::Unavailable { reason, executed, source: Some(Box::new(error) as Source) };
         let Some(database) = error.as_database_error() else {
             return match error {
                 sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => {
@@ -197,7 +194,9 @@ impl From<sqlx::Error> for Error {
         };
         match database.code().as_deref().unwrap_or_default() {
             "23505" => taken(database.constraint().unwrap_or_default()).unwrap_or_else(|| Error::internal(error)),
-            "23514" | "22003" => broken(database.constraint().unwrap_or_default()).unwrap_or_else(|| Error::internal(error)),
+            "23514" | "22003" => {
+                broken(database.constraint().unwrap_or_default()).unwrap_or_else(|| Error::internal(error))
+            }
             "57014" => Error::DeadlineExceeded,
             "42501" => unavailable("TENANT_CONTEXT_LOST", Executed::No, error),
             "40001" | "40P01" | "55P03" => unavailable("CONFLICTING_WRITE", Executed::No, error),

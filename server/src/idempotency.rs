@@ -1,7 +1,8 @@
 //! Request ids (AIP-155): the write's own statement keeps its answer, and a retry finds it instead of writing again.
-//! It leaves the statement to the stores and reading the kept answer to their rows.
+//! It leaves the statement to the stores; what they keep is their row as JSON, read back by the row's own type.
 
 use prost::Message;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tonic::{Response, metadata::MetadataValue};
 use uuid::Uuid;
@@ -46,17 +47,6 @@ impl<T> Outcome<T> {
     }
 }
 
-/// What came of a write's statement.
-#[derive(Debug)]
-pub enum Settled<T> {
-    /// It wrote.
-    Done(T),
-    /// An earlier call wrote; this is the answer it kept.
-    Kept(Value),
-    /// There is no row to write.
-    Nothing,
-}
-
 impl Write {
     /// Prepares a write; `request` is the message less its input-only secrets.
     pub fn new(
@@ -97,26 +87,31 @@ impl Write {
     }
 }
 
-/// Tells a write from its own retry.
+/// Tells a write from its own retry: its row if it wrote, the kept answer if it was done before, none if there is no row
+/// to write.
 ///
 /// A retry meets its first attempt as a unique violation (of the key, or of what the first attempt inserted), or as zero
 /// rows (of an etag that the first attempt outdated), so the key is read in both cases.
-pub async fn settle<T>(
+pub async fn settle<T: DeserializeOwned>(
     db: &mut TenantConnection,
     seal: &Seal,
     write: &Write,
     attempt: Result<Option<T>, sqlx::Error>,
-) -> Result<Settled<T>, Error> {
+) -> Result<Option<Outcome<T>>, Error> {
     let nothing = match attempt {
-        Ok(Some(value)) => return Ok(Settled::Done(value)),
-        Ok(None) => Ok(Settled::Nothing),
+        Ok(Some(value)) => return Ok(Some(Outcome { value, replayed: false })),
+        Ok(None) => Ok(None),
         Err(error) if is_unique_violation(&error) => Err(error),
         Err(error) => return Err(error.into()),
     };
     if let Some(request_id) = write.request_id
         && let Some((mark, answer)) = find(db, write, request_id).await?
     {
-        return if seal.marks(&mark, &write.request) { Ok(Settled::Kept(answer)) } else { Err(reused()) };
+        if !seal.marks(&mark, &write.request) {
+            return Err(reused());
+        }
+        let value = serde_json::from_value(answer).map_err(Error::internal)?;
+        return Ok(Some(Outcome { value, replayed: true }));
     }
     Ok(nothing?)
 }

@@ -6,19 +6,19 @@
 //! until the edge.
 
 pub mod config;
-pub mod principal;
-pub mod permissions;
-pub mod error;
-pub mod rules;
-pub mod etag;
-pub mod seal;
-pub mod page;
-pub mod idempotency;
 pub mod db;
+pub mod error;
+pub mod etag;
+pub mod idempotency;
 pub mod journal;
+pub mod page;
+pub mod permissions;
+pub mod principal;
+pub mod rules;
 pub mod schema;
-pub mod upkeep;
+pub mod seal;
 pub mod telemetry;
+pub mod upkeep;
 
 pub mod audit;
 pub mod auth;
@@ -75,6 +75,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     let upkeep = tokio::spawn(upkeep::run(db.clone(), closed(halted.clone())));
     let (health, services) = services(config, &db);
     let services = stack::around(services, stack(config, &db));
+    tracing::info!(grpc = %config.listening.listen, http = %config.listening.admin_listen, "serving");
     let probe = tokio::spawn(probe(db, readiness.clone(), health.clone()));
 
     let stopping = async {
@@ -178,10 +179,9 @@ async fn probe(db: Database, readiness: watch::Sender<Readiness>, health: tonic_
     loop {
         let (state, status) = match db.app.answers().await {
             Ok(()) => (Readiness::Ready, tonic_health::ServingStatus::Serving),
-            Err(_) => (
-                Readiness::NotReady("PostgreSQL does not answer".into()),
-                tonic_health::ServingStatus::NotServing,
-            ),
+            Err(_) => {
+                (Readiness::NotReady("PostgreSQL does not answer".into()), tonic_health::ServingStatus::NotServing)
+            }
         };
         readiness.send_replace(state);
         health.set_service_status("", status).await;

@@ -74,7 +74,10 @@ impl Violations {
     pub fn text(&mut self, field: &str, text: &str, min: usize, max: usize) {
         let length = text.chars().take(max + 1).count();
         if length < min {
-            self.add(field, if min == 1 { "is required".to_owned() } else { format!("has fewer than {min} characters") });
+            self.add(
+                field,
+                if min == 1 { "is required".to_owned() } else { format!("has fewer than {min} characters") },
+            );
         } else if length > max {
             self.add(field, format!("has more than {max} characters: shorten it"));
         }
@@ -98,10 +101,8 @@ impl Violations {
     /// A DNS label (RFC 1123): 1 to 63 of `a-z`, `0-9` and `-`, not starting or ending with `-`.
     pub fn label(&mut self, field: &str, text: &str) {
         let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let fits = (1..=63).contains(&text.len())
-            && text.bytes().all(inner)
-            && !text.starts_with('-')
-            && !text.ends_with('-');
+        let fits =
+            (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-');
         if !fits {
             self.add(field, "is not a DNS label: 1 to 63 of a-z, 0-9 and `-`, with no `-` at either end");
         }
@@ -215,7 +216,9 @@ impl Violations {
             let (field, key) = path.split_once('.').map_or((path.as_str(), None), |(field, key)| (field, Some(key)));
             let field = snake_case(field);
             match key {
-                None if field == "*" => paths.extend(settable.iter().copied().filter(|path| all(path)).map(str::to_owned)),
+                None if field == "*" => {
+                    paths.extend(settable.iter().copied().filter(|path| all(path)).map(str::to_owned))
+                }
                 None if settable.contains(&field.as_str()) => paths.push(field),
                 None if output_only.contains(&field.as_str()) => {}
                 Some(key) if field == facts && !key.is_empty() => paths.push(format!("{field}.{key}")),
@@ -367,9 +370,14 @@ mod tests {
             assert_eq!(read.minor, minor);
             assert_eq!(ProtoMoney::from(read), ProtoMoney { currency_code: currency.into(), units, nanos });
         }
-        for (currency, units, nanos) in
-            [("EUR", 0, 1_000_000), ("JPY", 0, 500_000_000), ("EUR", -1, 0), ("eur", 1, 0), ("XXX", 1, 0), ("EUR", i64::MAX, 0)]
-        {
+        for (currency, units, nanos) in [
+            ("EUR", 0, 1_000_000),
+            ("JPY", 0, 500_000_000),
+            ("EUR", -1, 0),
+            ("eur", 1, 0),
+            ("XXX", 1, 0),
+            ("EUR", i64::MAX, 0),
+        ] {
             assert_eq!(money(currency, units, nanos).1.len(), 1, "{currency} {units} {nanos}");
         }
     }
@@ -392,8 +400,8 @@ mod tests {
         assert_eq!(broken(number(EXACT_INTEGER as f64)), 0);
         assert_eq!(broken(number((EXACT_INTEGER + 2) as f64)), 1);
         assert_eq!(broken(number(f64::NAN)), 1);
-        let text = |length: usize| {
-            Struct { fields: [("t".into(), Value { kind: Some(Kind::StringValue("x".repeat(length))) })].into() }
+        let text = |length: usize| Struct {
+            fields: [("t".into(), Value { kind: Some(Kind::StringValue("x".repeat(length))) })].into(),
         };
         assert_eq!(broken(text(STRUCT_BYTES - r#"{"t": ""}"#.len())), 0);
         assert_eq!(broken(text(STRUCT_BYTES - r#"{"t": ""}"#.len() + 1)), 1);

@@ -154,11 +154,9 @@ pub async fn down(owner: &mut PgConnection) -> anyhow::Result<Option<Step>> {
 }
 
 /// Where each migration stands, in order. Any role that the schema lets in may ask.
-pub async fn steps(connection: &mut PgConnection) -> anyhow::Result<Vec<Step>> {
+pub async fn steps(connection: &mut PgConnection) -> Result<Vec<Step>, sqlx::Error> {
     let mut applied = BTreeMap::new();
-    let (exists,): (bool,) =
-        sqlx::query_as("select to_regclass('stead._sqlx_migrations') is not null").fetch_one(&mut *connection).await?;
-    if exists {
+    if is_migrated(connection).await? {
         type Row = (i64, String, DateTime<Utc>, bool, Vec<u8>);
         let rows: Vec<Row> =
             sqlx::query_as("select version, description, installed_on, success, checksum from stead._sqlx_migrations")
@@ -192,34 +190,44 @@ pub async fn steps(connection: &mut PgConnection) -> anyhow::Result<Vec<Step>> {
 
 /// Everything that forbids serving from this database, one sentence each; asked as the role that serves.
 pub async fn gate(service: &mut PgConnection) -> anyhow::Result<Vec<String>> {
-    let (prepared,): (bool,) =
-        sqlx::query_as("select to_regclass('stead._sqlx_migrations') is not null").fetch_one(&mut *service).await?;
-    if !prepared {
-        return Ok(vec!["the database has no schema yet: run `stead-server migrate up` (and before it deploy/roles.sql, once, as an administrator)".to_owned()]);
+    if !is_migrated(service).await? {
+        let missing = "the database has no schema yet: run `stead-server migrate up`";
+        return Ok(vec![format!("{missing} (and before it deploy/roles.sql, once, as an administrator)")]);
     }
-    let mut findings = Vec::new();
-    match steps(service).await {
-        Ok(steps) => findings.extend(version_findings(&steps)),
-        Err(fault) => {
-            return Ok(vec![format!(
-                "the schema's version cannot be read ({fault:#}): serve as stead_app from a migrated database"
-            )]);
-        }
-    }
-    if findings.is_empty() {
-        let (min_server,): (i64,) = sqlx::query_as("select stead.min_server()").fetch_one(&mut *service).await?;
-        if latest() < min_server {
-            findings.push(format!(
-                "the schema needs a server that knows migration {min_server}, this one knows {}: run a newer release",
-                latest()
-            ));
-        }
-    }
+    // What a wrong role may not read must not keep the gate from naming the role.
+    let mut findings = versions(service)
+        .await
+        .unwrap_or_else(|fault| vec![format!("the schema's version cannot be read: {}", words(&fault))]);
     let rows: Vec<(String,)> = sqlx::query_as(include_str!("gate.sql"))
         .fetch_all(service)
         .await
         .context("the start gate could not be asked")?;
     findings.extend(rows.into_iter().map(|(fault,)| fault));
+    Ok(findings)
+}
+
+/// Asks the catalogue, which every role may read.
+async fn is_migrated(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let (exists,) = sqlx::query_as(
+        "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+           where n.nspname = 'stead' and c.relname = '_sqlx_migrations')",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(exists)
+}
+
+/// Whether schema and program fit each other.
+async fn versions(service: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let mut findings = version_findings(&steps(service).await?);
+    if findings.is_empty() {
+        let (min_server,): (i64,) = sqlx::query_as("select stead.min_server()").fetch_one(&mut *service).await?;
+        let known = latest();
+        if known < min_server {
+            let needed = format!("the schema needs a server that knows migration {min_server}");
+            findings.push(format!("{needed}, this one knows {known}: run a newer release"));
+        }
+    }
     Ok(findings)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
-use opentelemetry::trace::{Status, TraceContextExt as _, TracerProvider as _};
+use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::span_processor_with_async_runtime::BatchSpanProcessor;
@@ -118,6 +118,7 @@ pub fn call_span(method: &'static str) -> Span {
         rpc.system.name = "grpc",
         rpc.method = method,
         rpc.response.status_code = field::Empty,
+        otel.status_code = field::Empty,
     )
 }
 
@@ -154,7 +155,7 @@ pub fn trace_id(span: &Span) -> String {
 pub fn finish_call(span: &Span, code: Code) {
     span.record("rpc.response.status_code", code_name(code));
     if is_fault(code) {
-        span.set_status(Status::error(code_name(code)));
+        span.record("otel.status_code", "ERROR");
     }
 }
 

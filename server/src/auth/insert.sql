@@ -1,5 +1,5 @@
--- Writes a key, its journal entry (by trigger) and its request id in one statement; of the answer nothing but the id is
--- kept, because a replay cannot show the secret again.
+-- Writes a key, its journal entry (by trigger) and its request id in one statement; what is kept of the answer has neither
+-- the secret nor its hash.
 with ctx as materialized (
   select set_config('stead.request', $1, true), stead.now() as now
 ), w as (
@@ -10,7 +10,7 @@ with ctx as materialized (
   returning id, subject, display_name, permissions, creator, create_time, expire_time, revoke_time
 ), k as (
   insert into stead.request_ids (tenant_id, subject, method, request_id, request_hash, response, create_time)
-  select $2::uuid, $8::text, $10::text, $11::uuid, $12::bytea, jsonb_build_object('id', w.id), w.create_time
+  select $2::uuid, $8::text, $10::text, $11::uuid, $12::bytea, to_jsonb(w), w.create_time
   from w where $11::uuid is not null
 )
 select

@@ -2,7 +2,7 @@
 //! It leaves the rules' wording to `rules`, the secret to `token` and rows to the store.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stead_api::v1;
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ const PERMISSIONS: usize = 50;
 pub(super) const ORDERS: &[OrderKey] = &[OrderKey { field: "create_time", column: "create_time", kind: KeyKind::Time }];
 
 /// An API key as the database holds it, less the hash of its secret.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+#[derive(Clone, Debug, Deserialize, Serialize, sqlx::FromRow)]
 pub struct ApiKey {
     /// Its id within the tenant.
     pub id: Uuid,

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     db::{Database, TenantConnection},
     error::Error,
-    idempotency::{self, Outcome, Settled, Write},
+    idempotency::{self, Outcome, Write},
     page::{Asked, Page},
     principal::{Call, TenantId},
     rules::Violations,
@@ -56,13 +56,13 @@ impl Service {
         let token = Token::generate(tenant);
         let mut db = self.db.app.tenant(tenant).await?;
         let written = store::insert(&mut db, (&write).into(), &token, &new).await;
-        match idempotency::settle(&mut db, &self.seal, &write, written).await? {
-            Settled::Done(key) => Ok(Response::new(v1::CreateApiKeyResponse {
+        match idempotency::settle::<ApiKey>(&mut db, &self.seal, &write, written).await? {
+            Some(outcome) if outcome.replayed => Err(Error::SecretAlreadyShown),
+            Some(outcome) => Ok(outcome.answer(|key| v1::CreateApiKeyResponse {
                 api_key: Some(key.into()),
                 secret: token.reveal().to_string(),
             })),
-            Settled::Kept(_) => Err(Error::SecretAlreadyShown),
-            Settled::Nothing => Err(Error::internal("an insert wrote nothing")),
+            None => Err(Error::internal("an insert wrote nothing")),
         }
     }
 
@@ -98,9 +98,8 @@ impl Service {
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         let written = store::revoke(&mut db, (&write).into(), call.principal.tenant, id).await;
         let outcome = match idempotency::settle(&mut db, &self.seal, &write, written).await? {
-            Settled::Done(key) => Outcome { value: key, replayed: false },
-            Settled::Kept(answer) => Outcome { value: store::replay(&mut db, answer).await?, replayed: true },
-            Settled::Nothing => Outcome { value: revoked_before(&mut db, id).await?, replayed: false },
+            Some(outcome) => outcome,
+            None => Outcome { value: revoked_before(&mut db, id).await?, replayed: false },
         };
         Ok(outcome.answer(Into::into))
     }

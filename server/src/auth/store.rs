@@ -2,7 +2,6 @@
 //! It leaves what an empty answer means to `verify`, the service and `keys`.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::{PgConnection, PgExecutor, Postgres, QueryBuilder};
 use uuid::Uuid;
 
@@ -10,7 +9,7 @@ use super::{
     model::{ApiKey, NewKey},
     token::Token,
 };
-use crate::{db::TenantConnection, error::Error, idempotency::Write, page::Page, principal::TenantId};
+use crate::{db::TenantConnection, idempotency::Write, page::Page, principal::TenantId};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -208,11 +207,6 @@ pub(super) fn list_query(tenant: Uuid, page: &Page) -> QueryBuilder<Postgres> {
     query.push_bind(tenant);
     page.push(&mut query);
     query
-}
-
-/// Reads the kept answer of an earlier call.
-pub(super) async fn replay(db: &mut TenantConnection, answer: Value) -> std::result::Result<ApiKey, Error> {
-    Ok(sqlx::query_file_as!(ApiKey, "src/auth/replay.sql", answer).fetch_one(db).await?)
 }
 
 /// Takes the owner's role until the transaction ends, under row security like everybody else.

@@ -32,7 +32,8 @@ enum Direction {
     /// Take the newest migration back, if nothing is lost by it
     Down(Settings),
     /// List the migrations and where each stands
-    Status(Settings),
+    #[command(name = "status")]
+    Standing(Settings),
 }
 
 #[derive(Debug, Args)]
@@ -45,7 +46,7 @@ impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let (Direction::Up(Settings { settings })
         | Direction::Down(Settings { settings })
-        | Direction::Status(Settings { settings })) = &self.direction;
+        | Direction::Standing(Settings { settings })) = &self.direction;
         let database = settings.resolve()?;
         let mut owner = schema::connect_as_owner(database.owner_database_url.expose()).await?;
         match self.direction {
@@ -59,7 +60,7 @@ impl Migrate {
                 None => super::say("nothing to do: no migration has been applied"),
                 Some(step) => super::say(format_args!("took back {:04} {}", step.version, step.description)),
             },
-            Direction::Status(_) => print(&schema::steps(&mut owner).await?),
+            Direction::Standing(_) => print(&schema::steps(&mut owner).await?),
         }
         schema::close(owner).await;
         Ok(())

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
+pub use super::store::Progress;
 use super::{
     model::NewProduct,
     service::Service,
     store::{self, Chunk},
 };
-pub use super::store::Progress;
 use crate::{
     db::{Database, TenantConnection},
     error::Error,

@@ -12,6 +12,6 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use model::NewProduct;
 pub use import::{Progress, import_rows};
+pub use model::NewProduct;
 pub use service::Service;

@@ -25,7 +25,7 @@ pub(super) const ORDERS: &[OrderKey] = &[
 ];
 
 /// A product as the database holds it.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Deserialize, sqlx::FromRow)]
 pub(super) struct Product {
     pub(super) id: Uuid,
     pub(super) sku: String,
@@ -146,9 +146,8 @@ pub(super) struct ProductPatch {
 
 const SETTABLE: &[&str] =
     &["sku", "display_name", "description", "price", "cost", "quantity", "tags", "attributes", "category"];
-const OUTPUT_ONLY: &[&str] = &[
-    "name", "revision", "etag", "creator", "updater", "create_time", "update_time", "delete_time", "purge_time",
-];
+const OUTPUT_ONLY: &[&str] =
+    &["name", "revision", "etag", "creator", "updater", "create_time", "update_time", "delete_time", "purge_time"];
 
 impl ProductPatch {
     /// Reads the masked fields of a product.
@@ -202,9 +201,8 @@ impl ProductPatch {
                     patch.tags = Some(product.tags.clone());
                 }
                 path => {
-                    let facts = sent.get_or_insert_with(|| {
-                        violations.object("product.attributes", product.attributes.clone())
-                    });
+                    let facts =
+                        sent.get_or_insert_with(|| violations.object("product.attributes", product.attributes.clone()));
                     match path.strip_prefix("attributes.") {
                         None => patch.attributes = Some(Value::Object(facts.clone())),
                         Some(key) => match facts.get(key) {
@@ -249,7 +247,10 @@ fn category(field: &str, path: &str, violations: &mut Violations) {
     if path.len() > 200 {
         violations.add(field, "has more than 200 characters: shorten it");
     } else if !path.is_empty() && !path.split('/').all(slug) {
-        violations.add(field, "is not a path of slugs such as `games/board`: a-z, 0-9, `_` and `-`, each starting with a letter or digit");
+        violations.add(
+            field,
+            "is not a path of slugs such as `games/board`: a-z, 0-9, `_` and `-`, each starting with a letter or digit",
+        );
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     db::{Database, TenantConnection},
     error::Error,
     etag,
-    idempotency::{self, Outcome, Write},
+    idempotency::{self, Write},
     page::{Asked, Page},
     principal::Call,
     rules::Violations,
@@ -47,7 +47,7 @@ impl Service {
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
         let written = store::insert(&mut db, &write, id, &new).await;
-        let outcome = self.settle(&mut db, &write, written).await?;
+        let outcome = idempotency::settle(&mut db, &self.seal, &write, written).await?;
         let outcome = outcome.ok_or_else(|| Error::internal("an insert wrote nothing"))?;
         write.end(&mut db).await?;
         Ok(outcome.answer(|product| product.shown_to(&call.principal)))
@@ -108,7 +108,7 @@ impl Service {
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
         let written = store::update(&mut db, &write, id, revision, &patch).await;
-        let Some(outcome) = self.settle(&mut db, &write, written).await? else {
+        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
             return Err(self.refusal(&mut db, id, revision).await?);
         };
         write.end(&mut db).await?;
@@ -126,26 +126,11 @@ impl Service {
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
         let written = store::delete(&mut db, &write, id, revision).await;
-        let Some(outcome) = self.settle(&mut db, &write, written).await? else {
+        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
             return Err(self.refusal(&mut db, id, revision).await?);
         };
         write.end(&mut db).await?;
         Ok(outcome.answer(|product| product.shown_to(&call.principal)))
-    }
-
-    async fn settle(
-        &self,
-        db: &mut TenantConnection,
-        write: &Write,
-        written: Result<Option<Product>, sqlx::Error>,
-    ) -> Result<Option<Outcome<Product>>, Error> {
-        match idempotency::settle(db, &self.seal, write, written).await? {
-            idempotency::Settled::Done(product) => Ok(Some(Outcome { value: product, replayed: false })),
-            idempotency::Settled::Kept(answer) => {
-                Ok(Some(Outcome { value: store::replay(db, answer).await?, replayed: true }))
-            }
-            idempotency::Settled::Nothing => Ok(None),
-        }
     }
 
     /// Why a write found no row to write.
@@ -200,10 +185,7 @@ impl ProductService for Service {
 
     type ImportProductsStream = import::Answers;
 
-    async fn import_products(
-        &self,
-        request: Request<Streaming<v1::ImportProductsRequest>>,
-    ) -> Answer<import::Answers> {
+    async fn import_products(&self, request: Request<Streaming<v1::ImportProductsRequest>>) -> Answer<import::Answers> {
         Ok(Response::new(import::serve(self.clone(), Call::of(&request)?, request.into_inner())))
     }
 }

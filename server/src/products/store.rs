@@ -6,7 +6,7 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::model::{NewProduct, Product, ProductPatch};
-use crate::{db::TenantConnection, error::Error, idempotency::Write, page::Page, rules::Money};
+use crate::{db::TenantConnection, idempotency::Write, page::Page, rules::Money};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -151,11 +151,6 @@ pub(super) async fn delete(
     )
     .fetch_optional(db)
     .await
-}
-
-/// Reads the kept answer of an earlier call.
-pub(super) async fn replay(db: &mut TenantConnection, answer: Value) -> std::result::Result<Product, Error> {
-    Ok(sqlx::query_file_as!(Product, "src/products/replay.sql", answer).fetch_one(db).await?)
 }
 
 /// How far an import has come.

@@ -108,7 +108,10 @@ async fn twins_of_one_request_write_once() {
     let answers = futures_util::future::join_all(twins).await;
     let first = answers[0].as_ref().unwrap();
     assert!(answers.iter().all(|answer| answer.as_ref().ok() == Some(first)), "{answers:?}");
-    assert_eq!((world.count("products").await, world.count("journal where resource_type = 'products' and").await), (1, 1));
+    assert_eq!(
+        (world.count("products").await, world.count("journal where resource_type = 'products' and").await),
+        (1, 1)
+    );
 }
 
 #[tokio::test]
@@ -161,7 +164,10 @@ async fn validate_only_runs_every_check_and_leaves_nothing() {
     };
     let call = world.call("CreateProduct");
     world.service.create_product(call.carrying(request.clone())).await.unwrap();
-    assert_eq!((world.count("products").await, world.count("journal where resource_type = 'products' and").await), (0, 0));
+    assert_eq!(
+        (world.count("products").await, world.count("journal where resource_type = 'products' and").await),
+        (0, 0)
+    );
     assert_eq!(world.count("request_ids").await, 0);
     world.create("a", "").await.unwrap();
     let taken = world.service.create_product(call.carrying(request)).await.unwrap_err();
@@ -223,11 +229,7 @@ async fn a_call_that_is_dropped_at_any_moment_leaves_nothing_behind() {
     let kept = world.create("kept", "").await.unwrap();
     proxy.delay(stead_harness::Direction::ToServer, Duration::from_millis(2));
     for step in 0..60u64 {
-        let request = v1::CreateProductRequest {
-            product: Some(row("a")),
-            validate_only: true,
-            ..Default::default()
-        };
+        let request = v1::CreateProductRequest { product: Some(row("a")), validate_only: true, ..Default::default() };
         let call = world.call("CreateProduct").carrying(request);
         let cut = Duration::from_micros(step * 400);
         let _dropped = tokio::time::timeout(cut, world.service.create_product(call)).await;

@@ -24,7 +24,7 @@ pub(super) const ORDERS: &[OrderKey] = &[
 ];
 
 /// A tenant as the database holds it.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Deserialize, sqlx::FromRow)]
 pub(super) struct Tenant {
     pub(super) id: Uuid,
     pub(super) slug: String,

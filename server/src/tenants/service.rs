@@ -15,7 +15,7 @@ use crate::{
     db::{Database, TenantConnection},
     error::Error,
     etag,
-    idempotency::{self, Outcome, Write},
+    idempotency::{self, Write},
     page::{Asked, Page},
     principal::{Call, Principal, TenantId},
     rules::Violations,
@@ -46,7 +46,7 @@ impl Service {
         let mut db = self.platform().await?;
         write.begin(&mut db).await?;
         let written = store::insert(&mut db, &write, id, &new).await;
-        let outcome = self.settle(&mut db, &write, written).await?;
+        let outcome = idempotency::settle(&mut db, &self.seal, &write, written).await?;
         let outcome = outcome.ok_or_else(|| Error::internal("an insert wrote nothing"))?;
         write.end(&mut db).await?;
         Ok(outcome.answer(v1::Tenant::from))
@@ -113,7 +113,7 @@ impl Service {
         let mut db = self.platform().await?;
         write.begin(&mut db).await?;
         let written = store::update(&mut db, &write, id, revision, &patch).await;
-        let Some(outcome) = self.settle(&mut db, &write, written).await? else {
+        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
             return Err(self.refusal(&mut db, id, revision).await?);
         };
         write.end(&mut db).await?;
@@ -131,7 +131,7 @@ impl Service {
         let mut db = self.platform().await?;
         write.begin(&mut db).await?;
         let written = store::delete(&mut db, &write, id, revision).await;
-        let Some(outcome) = self.settle(&mut db, &write, written).await? else {
+        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
             return Err(self.refusal(&mut db, id, revision).await?);
         };
         write.end(&mut db).await?;
@@ -141,21 +141,6 @@ impl Service {
     /// A connection of the platform; in the reserved tenant's context even while an operator acts inside another.
     async fn platform(&self) -> Result<TenantConnection, Error> {
         self.db.platform()?.tenant(TenantId::PLATFORM).await
-    }
-
-    async fn settle(
-        &self,
-        db: &mut TenantConnection,
-        write: &Write,
-        written: Result<Option<Tenant>, sqlx::Error>,
-    ) -> Result<Option<Outcome<Tenant>>, Error> {
-        match idempotency::settle(db, &self.seal, write, written).await? {
-            idempotency::Settled::Done(tenant) => Ok(Some(Outcome { value: tenant, replayed: false })),
-            idempotency::Settled::Kept(answer) => {
-                Ok(Some(Outcome { value: store::replay(db, answer).await?, replayed: true }))
-            }
-            idempotency::Settled::Nothing => Ok(None),
-        }
     }
 
     /// Why a write found no row to write.

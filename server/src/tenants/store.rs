@@ -4,12 +4,11 @@
 //! But for a caller's look at its own tenant these statements run as the platform's role, which sees every tenant but
 //! the reserved one and needs no context for it; its request ids belong to the reserved one.
 
-use serde_json::Value;
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::model::{NewTenant, Tenant, TenantPatch};
-use crate::{db::TenantConnection, error::Error, idempotency::Write, page::Page};
+use crate::{db::TenantConnection, idempotency::Write, page::Page};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -115,9 +114,4 @@ pub(super) async fn delete(
     )
     .fetch_optional(db)
     .await
-}
-
-/// Reads the kept answer of an earlier call.
-pub(super) async fn replay(db: &mut TenantConnection, answer: Value) -> std::result::Result<Tenant, Error> {
-    Ok(sqlx::query_file_as!(Tenant, "src/tenants/replay.sql", answer).fetch_one(db).await?)
 }

@@ -29,7 +29,7 @@ pub(super) const ORDERS: &[OrderKey] = &[
 ];
 
 /// A user as the database holds it.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Deserialize, sqlx::FromRow)]
 pub(super) struct User {
     pub(super) id: Uuid,
     pub(super) email: String,

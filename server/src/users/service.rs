@@ -16,7 +16,7 @@ use crate::{
     db::{Database, TenantConnection},
     error::Error,
     etag,
-    idempotency::{self, Outcome, Write},
+    idempotency::{self, Write},
     page::{Asked, Page},
     principal::Call,
     rules::Violations,
@@ -53,7 +53,7 @@ impl Service {
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
         let written = store::insert(&mut db, &write, id, &new, hash.as_deref()).await;
-        let outcome = self.settle(&mut db, &write, written).await?;
+        let outcome = idempotency::settle(&mut db, &self.seal, &write, written).await?;
         let outcome = outcome.ok_or_else(|| Error::internal("an insert wrote nothing"))?;
         write.end(&mut db).await?;
         Ok(outcome.answer(v1::User::from))
@@ -101,7 +101,7 @@ impl Service {
         }
         write.begin(&mut db).await?;
         let written = store::update(&mut db, &write, id, revision, &patch).await;
-        let Some(outcome) = self.settle(&mut db, &write, written).await? else {
+        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
             return Err(self.refusal(&mut db, id, revision).await?);
         };
         write.end(&mut db).await?;
@@ -143,7 +143,7 @@ impl Service {
         if written.is_err() {
             store::return_to_mark(db).await?;
         }
-        let answer = match self.settle(db, write, written).await? {
+        let answer = match idempotency::settle(db, &self.seal, write, written).await? {
             Some(outcome) => Ok(outcome.answer(v1::User::from)),
             None if last_owner => Err(last_owner_stays()),
             None => Err(self.refusal(db, id, revision).await?),
@@ -154,21 +154,6 @@ impl Service {
             db.commit().await?;
         }
         answer
-    }
-
-    async fn settle(
-        &self,
-        db: &mut TenantConnection,
-        write: &Write,
-        written: Result<Option<User>, sqlx::Error>,
-    ) -> Result<Option<Outcome<User>>, Error> {
-        match idempotency::settle(db, &self.seal, write, written).await? {
-            idempotency::Settled::Done(user) => Ok(Some(Outcome { value: user, replayed: false })),
-            idempotency::Settled::Kept(answer) => {
-                Ok(Some(Outcome { value: store::replay(db, answer).await?, replayed: true }))
-            }
-            idempotency::Settled::Nothing => Ok(None),
-        }
     }
 
     /// Why a write found no row to write.

@@ -6,7 +6,7 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::model::{NewUser, Unique, User, UserPatch};
-use crate::{db::TenantConnection, error::Error, idempotency::Write, page::Page};
+use crate::{db::TenantConnection, idempotency::Write, page::Page};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -134,11 +134,6 @@ pub(super) async fn delete(
     )
     .fetch_optional(db)
     .await
-}
-
-/// Reads the kept answer of an earlier call.
-pub(super) async fn replay(db: &mut TenantConnection, answer: Value) -> std::result::Result<User, Error> {
-    Ok(sqlx::query_file_as!(User, "src/users/replay.sql", answer).fetch_one(db).await?)
 }
 
 /// Locks the tenant's active owners until the transaction ends, in one order for everybody, and says who they are.

@@ -62,7 +62,9 @@ impl<U: Message + Default> Decoder for Requests<U> {
 }
 
 fn malformed(fault: &prost::DecodeError) -> Status {
-    let details = ErrorDetails::with_error_info("MALFORMED_MESSAGE", "stead", [("fault".to_owned(), fault.to_string())]);
-    let words = format!("the message is not what the method takes: {fault}; generate the client from the contract again");
+    let details =
+        ErrorDetails::with_error_info("MALFORMED_MESSAGE", "stead", [("fault".to_owned(), fault.to_string())]);
+    let words =
+        format!("the message is not what the method takes: {fault}; generate the client from the contract again");
     Status::with_error_details(Code::InvalidArgument, words, details)
 }

@@ -1,10 +1,14 @@
 //! One error for the whole service, named by what the caller does next, and the one table that turns it into a `Status`.
 //! It leaves the words of field rules to those who check them.
 
-use std::{borrow::Cow, error::Error as StdError, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, error::Error as StdError};
 
+use prost::Message;
+use prost_types::{Any, Duration};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic_types::pb::{
+    self, BadRequest, PreconditionFailure, ResourceInfo, RetryInfo, bad_request::FieldViolation, precondition_failure,
+};
 
 use crate::rules::Violations;
 
@@ -128,7 +132,11 @@ fn listed(violations: &Violations) -> Vec<FieldViolation> {
         .take(LISTED_VIOLATIONS)
         .map_while(|violation| {
             room = room.checked_sub(violation.field.len() + violation.rule.len() + 16)?;
-            Some(FieldViolation::new(&violation.field, &violation.rule))
+            Some(FieldViolation {
+                field: violation.field.clone(),
+                description: violation.rule.clone(),
+                ..FieldViolation::default()
+            })
         })
         .collect()
 }
@@ -142,26 +150,50 @@ impl From<Error> for Status {
             _ => {}
         }
         let (code, reason, metadata) = error.row();
-        let metadata: std::collections::HashMap<_, _> =
-            metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let mut details = ErrorDetails::with_error_info(reason, "stead", metadata);
-        match &error {
-            Error::Invalid(violations) => {
-                details.set_bad_request(listed(violations));
-            }
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut details = vec![any("ErrorInfo", &ErrorInfo { reason: reason.into(), domain: "stead".into(), metadata })];
+        details.extend(error.detail());
+        let status = pb::Status { code: code.into(), message: error.to_string(), details };
+        Status::with_details(code, error.to_string(), status.encode_to_vec().into())
+    }
+}
+
+impl Error {
+    /// What goes with the reason, in a form that tools know.
+    fn detail(&self) -> Option<Any> {
+        Some(match self {
+            Error::Invalid(violations) => any("BadRequest", &BadRequest { field_violations: listed(violations) }),
             Error::NotFound { kind, name } => {
-                details.set_resource_info(*kind, name, "", "check the name, and that your key is of its tenant");
+                let description = "check the name, and that your key is of its tenant".into();
+                let (resource_type, resource_name) = ((*kind).into(), name.clone());
+                any("ResourceInfo", &ResourceInfo { resource_type, resource_name, description, ..Default::default() })
             }
             Error::Precondition { reason, words } => {
-                details.add_precondition_failure_violation(*reason, "", words.as_ref());
+                let (r#type, description) = ((*reason).into(), words.to_string());
+                let violation = precondition_failure::Violation { r#type, description, ..Default::default() };
+                any("PreconditionFailure", &PreconditionFailure { violations: vec![violation] })
             }
             Error::Unavailable { .. } => {
-                details.set_retry_info(Some(Duration::from_millis(200)));
+                any("RetryInfo", &RetryInfo { retry_delay: Some(Duration { seconds: 0, nanos: 200_000_000 }) })
             }
-            _ => {}
-        }
-        Status::with_error_details(code, error.to_string(), details)
+            _ => return None,
+        })
     }
+}
+
+/// `google.rpc.ErrorInfo` with its metadata in order: the same refusal is the same bytes each time.
+#[derive(prost::Message)]
+struct ErrorInfo {
+    #[prost(string, tag = "1")]
+    reason: String,
+    #[prost(string, tag = "2")]
+    domain: String,
+    #[prost(btree_map = "string, string", tag = "3")]
+    metadata: BTreeMap<String, String>,
+}
+
+fn any(name: &str, detail: &impl Message) -> Any {
+    Any { type_url: format!("type.googleapis.com/google.rpc.{name}"), value: detail.encode_to_vec() }
 }
 
 /// An error and everything behind it, on one line.

@@ -32,9 +32,8 @@ async fn once(db: &Database) -> Result<(), Error> {
     tracing::info!(partitions = made, "the journal's months are kept ahead");
     loop {
         let gone = sqlx::query!(
-            "delete from stead.request_ids where (tenant_id, subject, method, request_id) in (
-               select tenant_id, subject, method, request_id from stead.request_ids
-               where create_time < stead.now() - interval '24 hours' limit $1)",
+            "delete from stead.request_ids where ctid = any (array(
+               select ctid from stead.request_ids where create_time < stead.now() - interval '24 hours' limit $1))",
             BATCH,
         )
         .execute(&mut platform)

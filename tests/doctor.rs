@@ -1,0 +1,156 @@
+//! The start gate: a server does not serve from a database whose fences do not stand, and `doctor` says why.
+//! Leaves the fences themselves to `isolation`.
+
+use sqlx::AssertSqlSafe;
+use stead_harness::{Database, Output, Program, Role, free_port};
+
+use crate::fixture::{SECRET_KEY, SOON, Server, create_key};
+
+async fn doctor(database: &Database, role: Role) -> Output {
+    Program::named("stead-server").arg("doctor").env("STEAD_DATABASE_URL", database.url(role)).run().await
+}
+
+async fn serve(url: &str) -> Output {
+    let program = Program::named("stead-server")
+        .arg("serve")
+        .env("STEAD_LISTEN", format!("127.0.0.1:{}", free_port()))
+        .env("STEAD_ADMIN_LISTEN", format!("127.0.0.1:{}", free_port()))
+        .env("STEAD_DATABASE_URL", url)
+        .env("STEAD_SECRET_KEYS", SECRET_KEY);
+    program.start().wait(SOON).await
+}
+
+async fn alter(database: &Database, statement: &str) {
+    let mut truth = database.connect(Role::Superuser).await;
+    let done = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut truth).await;
+    done.unwrap_or_else(|error| panic!("{statement}: {error}"));
+}
+
+#[tokio::test]
+async fn a_sound_database_passes_and_what_was_looked_at_is_told() {
+    let output = doctor(&Database::fresh().await, Role::App).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.contains("A server may serve from this database."), "{}", output.stdout);
+    assert!(!output.stdout.contains("WRONG"), "{}", output.stdout);
+}
+
+#[tokio::test]
+async fn any_other_role_is_refused_by_name() {
+    let database = Database::fresh().await;
+    for (role, says) in [
+        (Role::Superuser, "superuser"),
+        (Role::Platform, "connected as stead_platform"),
+        (Role::Backup, "connected as stead_backup"),
+        (Role::Owner, "connected as"),
+    ] {
+        let output = doctor(&database, role).await;
+        assert_eq!(output.code, Some(1), "{role:?}: {output:?}");
+        assert!(output.stdout.contains("WRONG") && output.stdout.contains(says), "{role:?}: {}", output.stdout);
+        let served = serve(&database.url(role)).await;
+        assert_eq!(served.code, Some(1), "{role:?}: {served:?}");
+        assert!(served.stderr.contains(says), "{role:?}: {}", served.stderr);
+    }
+}
+
+/// A breach, and what must be said of it.
+const BREACHES: &[(&str, &str)] = &[
+    ("alter table stead.products no force row level security", "stead.products has row security that does not bind its owner"),
+    ("alter table stead.users disable row level security", "stead.users has row security switched off"),
+    ("create policy hole on stead.products for select to public using (true)", "policy hole on stead.products is for PUBLIC"),
+    ("create policy hole on stead.products for select to stead_app using (true)", "policy hole on stead.products is unknown"),
+    ("drop policy tenant on stead.products", "stead.products has no policy tenant"),
+    ("alter policy tenant on stead.api_keys using (true)", "policy tenant on stead.api_keys is unknown or changed"),
+    ("alter table stead.products disable trigger journal", "journal on stead.products is disabled"),
+    ("drop trigger journal on stead.users", "stead.users has no journal trigger"),
+    ("grant delete on stead.products to stead_app", "stead.products may be deleted from by stead_app"),
+    ("grant update (tenant_id) on stead.products to stead_app", "stead.products.tenant_id may be changed by stead_app"),
+    ("grant insert on stead.journal to stead_app", "stead.journal may be written by stead_app"),
+    ("grant select on stead.products to public", "stead.products is granted to PUBLIC"),
+    ("grant execute on function stead_journal.products() to public", "may be executed by PUBLIC"),
+    ("alter function stead_journal.products() owner to stead_owner", "function stead_journal.products() belongs to stead_owner"),
+    ("create table stead.stray (tenant_id uuid)", "stead.stray"),
+    ("create view stead.peek as select id from stead.products", "stead.peek"),
+    ("alter table stead.products add column secret_price bigint", "stead.products.secret_price is unknown to the journal"),
+    (
+        "do $$ declare month text := 'stead.journal_' || to_char((now() at time zone 'utc') + interval '1 month', 'YYYY_MM');
+         begin execute 'drop table ' || month; end $$",
+        "the journal has no partition",
+    ),
+    ("update stead._sqlx_migrations set checksum = '\\x00' where version = 3", "CHANGED"),
+    ("delete from stead._sqlx_migrations where version = 9", "older than this server"),
+    (
+        "create or replace function stead.min_server() returns bigint language sql stable return 9999",
+        "needs a server that knows migration 9999",
+    ),
+];
+
+#[tokio::test]
+async fn each_breach_is_found_and_named() {
+    let mut missed = vec![];
+    for (breach, says) in BREACHES {
+        let database = Database::fresh().await;
+        alter(&database, breach).await;
+        let output = doctor(&database, Role::App).await;
+        if output.code != Some(1) || !output.stdout.lines().any(|line| line.starts_with("WRONG") && line.contains(says))
+        {
+            missed.push(format!("{breach}\n  should be told {says:?}: {}", output.stdout));
+        }
+    }
+    assert!(missed.is_empty(), "{} of {} breaches:\n{}", missed.len(), BREACHES.len(), missed.join("\n"));
+}
+
+#[tokio::test]
+async fn no_server_serves_behind_a_breach() {
+    for (breach, says) in BREACHES.iter().step_by(7) {
+        let database = Database::fresh().await;
+        alter(&database, breach).await;
+        let output = serve(&database.url(Role::App)).await;
+        assert_eq!(output.code, Some(1), "{breach}: {output:?}");
+        assert!(output.stderr.contains(says), "{breach}: {}", output.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_database_without_a_schema_is_told_how_to_get_one() {
+    let database = Database::empty().await;
+    for output in [doctor(&database, Role::App).await, serve(&database.url(Role::App)).await] {
+        assert_eq!(output.code, Some(1));
+        let said = format!("{}{}", output.stdout, output.stderr);
+        assert!(said.contains("migrate up"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn settings_are_refused_all_at_once_before_a_port_is_bound() {
+    let file = tempfile::NamedTempFile::with_suffix(".toml").expect("a file");
+    std::fs::write(file.path(), "no_such_setting = 1\nshutdown_grace = \"soon\"\n").expect("written");
+    let program = Program::named("stead-server")
+        .arg("serve")
+        .arg("--config")
+        .arg(file.path())
+        .env("STEAD_LISTEN", "0.0.0.0:50051")
+        .env("STEAD_DATABASE_POOL_SIZE", "many")
+        .env("STEAD_SECRET_KEYS", "id:tooshort");
+    let output = program.run().await;
+    assert_eq!(output.code, Some(2), "{output:?}");
+    for part in ["listen", "plaintext", "pool_size", "secret_keys", "database_url", "no_such_setting", "shutdown_grace"]
+    {
+        assert!(output.stderr.to_lowercase().contains(part), "nothing of {part}: {}", output.stderr);
+    }
+    assert!(!output.stderr.contains("tooshort"), "no secret in an error: {}", output.stderr);
+}
+
+#[tokio::test]
+async fn a_port_in_use_and_an_absent_database_are_one_sentence_each() {
+    let database = Database::fresh().await;
+    create_key(&database, &["--platform"]).await;
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let free = format!("127.0.0.1:{}", free_port()).parse().expect("an address");
+    let output = Server::program(&database, address, free, &[]).start().wait(SOON).await;
+    assert_eq!(output.code, Some(1));
+    assert!(output.stderr.contains(&address.to_string()) && output.stderr.contains("port"), "{}", output.stderr);
+    let nowhere = serve("postgres://stead_app@localhost/stead?host=/nonexistent").await;
+    assert_eq!(nowhere.code, Some(1));
+    assert!(!nowhere.stderr.contains("panicked") && !nowhere.stderr.is_empty(), "{}", nowhere.stderr);
+}

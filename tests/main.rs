@@ -1,0 +1,35 @@
+//! The promises of Stead: what a caller can rely on, shown through the SDK over a socket on real PostgreSQL.
+//! It leaves the edges of SQL to the domains' own tests, and the ground that all this stands on to `stead-harness`.
+//!
+//! One file for each domain, one for each promise that crosses domains, and three ratchets that read the contract, the
+//! statements and the sources: what they find is a sentence that says what to do.
+
+mod fixture;
+
+// The domains.
+mod audit;
+mod auth;
+mod products;
+mod tenants;
+mod users;
+
+// What holds in all of them.
+mod errors;
+mod idempotency;
+mod import;
+mod isolation;
+mod pages;
+mod validation;
+
+// The programs.
+mod cli;
+mod dev;
+mod doctor;
+mod migrations;
+mod shutdown;
+mod telemetry;
+
+// The ratchets.
+mod contract;
+mod queries;
+mod tidy;

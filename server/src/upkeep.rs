@@ -33,7 +33,8 @@ async fn once(db: &Database) -> Result<(), Error> {
     loop {
         let gone = sqlx::query!(
             "delete from stead.request_ids where ctid = any (array(
-               select ctid from stead.request_ids where create_time < stead.now() - interval '24 hours' limit $1))",
+               select ctid from stead.request_ids
+               where create_time < (select stead.now() - interval '24 hours') limit $1))",
             BATCH,
         )
         .execute(&mut platform)

@@ -8,7 +8,7 @@ use stead_harness::{Output, Program};
 use tempfile::TempDir;
 
 use crate::{
-    fixture::{Tenant, shared, tenant},
+    fixture::{Tenant, repository, shared, tenant},
     products,
 };
 
@@ -138,6 +138,22 @@ async fn what_is_exported_can_be_imported_by_another_tenant() {
     assert_eq!(plain(theirs), plain(ours));
     let to_stdout = done(&from, &["products", "export"]).await.stdout;
     assert_eq!(to_stdout, lines);
+}
+
+#[tokio::test]
+async fn the_sample_catalogue_is_loaded_counted_and_unchanged_the_second_time() {
+    let tenant = tenant().await;
+    let catalogue = repository().join("server/sample/catalog.ndjson");
+    let file = catalogue.to_string_lossy();
+    let before = shared().await.count("journal", tenant.id).await;
+    let first = json(&tenant, &["products", "import", &file]).await;
+    assert_eq!((&first[0]["created"], &first[0]["failed"]), (&json!(2_000), &json!(0)));
+    let walked = tenant.client.products().list().page_size(500).items().collect().await.expect("a walk");
+    assert_eq!(walked.len(), 2_000);
+    assert_eq!(shared().await.count("journal", tenant.id).await - before, 2_000);
+    let again = json(&tenant, &["products", "import", &file]).await;
+    assert_eq!((&again[0]["unchanged"], &again[0]["updated"]), (&json!(2_000), &json!(0)));
+    assert_eq!(shared().await.count("journal", tenant.id).await - before, 2_000);
 }
 
 #[tokio::test]

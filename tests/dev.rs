@@ -100,6 +100,9 @@ async fn a_first_start_serves_two_tenants_a_catalogue_and_lines_to_paste() {
         assert!(!output.stdout.trim().is_empty() || line.contains("GLOBEX"), "{line} prints nothing");
     }
 
+    let health = crate::fixture::raw(&acme.without_credentials(), "/grpc.health.v1.Health/Check", vec![]).await;
+    assert_eq!(health.expect("health needs no key here").into_inner(), [0x08, 0x01]);
+
     globex.products().create(NewProduct::new("mine", "Mine")).send().await.expect("created");
     let keys = dev.environment();
     stop(running).await;

@@ -14,6 +14,7 @@ mod tenants;
 mod users;
 
 // What holds in all of them.
+mod cancellation;
 mod errors;
 mod idempotency;
 mod import;

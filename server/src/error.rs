@@ -151,7 +151,8 @@ impl From<Error> for Status {
         }
         let (code, reason, metadata) = error.row();
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let mut details = vec![any("ErrorInfo", &ErrorInfo { reason: reason.into(), domain: "stead".into(), metadata })];
+        let mut details =
+            vec![any("ErrorInfo", &ErrorInfo { reason: reason.into(), domain: "stead".into(), metadata })];
         details.extend(error.detail());
         let status = pb::Status { code: code.into(), message: error.to_string(), details };
         Status::with_details(code, error.to_string(), status.encode_to_vec().into())

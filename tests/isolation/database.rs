@@ -234,4 +234,14 @@ async fn the_probe_sees_a_fence_that_is_gone() {
             assert_eq!(holes(&mut app, &table, acme).await, [""; 0], "the breach outlived its mending: {breach}");
         }
     }
+    // Forcing is what binds the owner, who sees all tenants by a policy of its own and nothing else.
+    for table in tenant_tables(&mut owner).await.iter().filter(|table| *table != "tenants") {
+        let mut steward = database.connect(Role::Owner).await;
+        assert_eq!(holes(&mut steward, table, acme).await, [""; 0], "the owner of stead.{table} is not bound");
+        run(&mut owner, format!("alter table stead.{table} no force row level security")).await.expect("a breach");
+        assert!(
+            !holes(&mut steward, table, acme).await.is_empty(),
+            "the probe does not notice that {table} is not forced"
+        );
+    }
 }

@@ -101,7 +101,7 @@ fn judge_plan(node: &Value, is_list: bool, faults: &mut Vec<String>) {
     let tenants_own = months || TENANTS_ROWS.contains(&relation);
     if tenants_own && word("Node Type").contains("Seq Scan") {
         faults.push(format!(
-            "reads the whole of {relation}: give it an index that is led by the tenant, or name its columns as they are"
+            "reads the whole of {relation}: let an index bring the rows, and name its columns as they are"
         ));
     }
     // The slug and the id of a tenant are its own keys.

@@ -75,6 +75,16 @@ impl World {
         answer.map(tonic::Response::into_inner)
     }
 
+    /// Until a statement waits for a lock that another one holds.
+    async fn someone_waits(&self) {
+        let mut admin = self.database.connect(Role::Superuser).await;
+        let sql = "select exists (select from pg_stat_activity
+                   where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0)";
+        while !sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut admin).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     async fn count(&self, rows: &str) -> i64 {
         let mut admin = self.database.connect(Role::Superuser).await;
         let rows = if rows.contains("where") { rows.to_owned() } else { format!("{rows} where") };
@@ -245,4 +255,24 @@ async fn a_call_that_is_dropped_at_any_moment_leaves_nothing_behind() {
     .await
     .unwrap();
     assert_eq!(open, 0, "a transaction stayed open");
+}
+
+/// The statement's snapshot shows the description as asked; the row that it waits for no longer has it.
+#[tokio::test]
+async fn an_update_that_waited_for_another_still_writes_what_it_was_asked_to() {
+    let world = World::new().await;
+    let product = world.create("a", "").await.unwrap();
+    let mut other = world.database.connect(Role::Superuser).await;
+    sqlx::query("begin").execute(&mut other).await.unwrap();
+    let sql = "update stead.products set description = 'other', revision = revision + 1 where tenant_id = $1";
+    sqlx::query(sql).bind(world.tenant.0).execute(&mut other).await.unwrap();
+    let change = v1::Product { etag: String::new(), ..product.clone() };
+    let commit = async {
+        world.someone_waits().await;
+        sqlx::query("commit").execute(&mut other).await.unwrap();
+    };
+    let (written, ()) = tokio::join!(world.update(change, &["description"]), commit);
+    let written = written.unwrap();
+    assert_eq!((&*written.description, written.revision), ("", 3));
+    assert_eq!(world.get(&product.name).await.unwrap(), written);
 }

@@ -31,11 +31,12 @@ with ctx as materialized (
     price_currency = new.price_currency, price_minor = new.price_minor, cost_currency = new.cost_currency,
     cost_minor = new.cost_minor, quantity = new.quantity, tags = new.tags, attributes = new.attributes,
     revision = p.revision + 1, updater = $5::text, update_time = ctx.now
-  from ctx, new
-  where p.tenant_id = $2::uuid and p.id = $3::uuid and p.delete_time is null
+  from ctx, cur, new
+  -- What is locked is compared: the statement's own snapshot may show the row as it was before the wait for the lock.
+  where p.tenant_id = $2::uuid and p.id = $3::uuid
     and (
-      p.sku, p.display_name, p.description, p.category, p.price_currency, p.price_minor, p.cost_currency,
-      p.cost_minor, p.quantity, p.tags, p.attributes)
+      cur.sku, cur.display_name, cur.description, cur.category, cur.price_currency, cur.price_minor, cur.cost_currency,
+      cur.cost_minor, cur.quantity, cur.tags, cur.attributes)
     is distinct from (
       new.sku, new.display_name, new.description, new.category, new.price_currency, new.price_minor,
       new.cost_currency, new.cost_minor, new.quantity, new.tags, new.attributes)

@@ -21,9 +21,9 @@ with ctx as materialized (
   update stead.tenants t set
     slug = new.slug, display_name = new.display_name, plan = new.plan, settings = new.settings,
     require_etag = new.require_etag, revision = t.revision + 1, update_time = ctx.now
-  from ctx, new
-  where t.id = $2::uuid and t.delete_time is null
-    and (t.slug, t.display_name, t.plan, t.settings, t.require_etag)
+  from ctx, cur, new
+  where t.id = $2::uuid
+    and (cur.slug, cur.display_name, cur.plan, cur.settings, cur.require_etag)
       is distinct from (new.slug, new.display_name, new.plan, new.settings, new.require_etag)
   returning
     t.id, t.slug, t.display_name, t.plan, t.state, t.settings, t.require_etag, t.revision, t.create_time,

@@ -26,10 +26,10 @@ with ctx as materialized (
     email = new.email, email_key = new.email_key, username = new.username, username_key = new.username_key,
     display_name = new.display_name, roles = new.roles, profile = new.profile, state = new.state,
     revision = u.revision + 1, update_time = ctx.now
-  from ctx, new
-  where u.tenant_id = $2::uuid and u.id = $3::uuid and u.delete_time is null
+  from ctx, cur, new
+  where u.tenant_id = $2::uuid and u.id = $3::uuid
     and (
-      u.email, u.email_key, u.username, u.username_key, u.display_name, u.roles, u.profile, u.state)
+      cur.email, cur.email_key, cur.username, cur.username_key, cur.display_name, cur.roles, cur.profile, cur.state)
     is distinct from (
       new.email, new.email_key, new.username, new.username_key, new.display_name, new.roles, new.profile, new.state)
   returning

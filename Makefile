@@ -8,7 +8,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 programs := cargo build --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt sqlx
+.PHONY: help run test lint fmt sqlx mutants
 
 help: ## list the targets
 	@echo "Stead: make TARGET"
@@ -34,3 +34,7 @@ fmt: ## format Rust and protos
 sqlx: ## renew server/.sqlx after a change to SQL or to a migration
 	@.ci/prepare rust postgres
 	@server/sqlx.sh
+
+mutants: ## take one guard out at a time and want the named promise to fail; NAMES="cost_shown ..." runs some
+	@.ci/prepare rust postgres
+	@tests/mutants/run $(NAMES)

@@ -7,17 +7,19 @@ use stead_client::{ApiKey, Client, NewProduct};
 use stead_harness::{Program, Running, free_port};
 use tempfile::TempDir;
 
+use crate::fixture::grpcurl;
+
 /// The first start makes a cluster and imports the catalogue.
 const FIRST: Duration = Duration::from_secs(120);
 
-struct Dev {
+pub(crate) struct Dev {
     dir: TempDir,
-    listen: String,
+    pub(crate) listen: String,
     admin: String,
 }
 
 impl Dev {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("stead-dev-").tempdir_in("/tmp").expect("a directory");
         // The cluster's own user must be able to reach it.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
@@ -30,18 +32,24 @@ impl Dev {
         program.arg("--data-dir").arg(self.data_dir()).current_dir(self.dir.path())
     }
 
-    fn data_dir(&self) -> std::path::PathBuf {
-        self.dir.path().join("data")
+    /// The working directory.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
     }
 
-    async fn start(&self, args: &[&str]) -> Running {
+    fn data_dir(&self) -> std::path::PathBuf {
+        self.path().join(".stead")
+    }
+
+    /// The first start makes a cluster; this one waits until the lines to paste are printed.
+    pub(crate) async fn start(&self, args: &[&str]) -> Running {
         let running = self.program().args(args).start();
         running.line("Stead serves gRPC on", FIRST).await;
         running.line("Rust (", FIRST).await;
         running
     }
 
-    fn environment(&self) -> BTreeMap<String, String> {
+    pub(crate) fn environment(&self) -> BTreeMap<String, String> {
         let text = fs::read_to_string(self.data_dir().join("dev.env")).expect("dev.env");
         let variable = |line: &str| {
             let (name, value) = line.split_once('=')?;
@@ -57,7 +65,7 @@ impl Dev {
     }
 }
 
-async fn stop(running: Running) {
+pub(crate) async fn stop(running: Running) {
     running.interrupt();
     let output = running.wait(Duration::from_secs(30)).await;
     assert_eq!(output.code, Some(0), "{output:?}");
@@ -100,6 +108,10 @@ async fn a_first_start_serves_two_tenants_a_catalogue_and_lines_to_paste() {
         assert!(!output.stdout.trim().is_empty() || line.contains("GLOBEX"), "{line} prints nothing");
     }
 
+    let curls: Vec<_> = said.lines().map(str::trim).filter(|line| line.starts_with("grpcurl -")).collect();
+    let answers = grpcurl::paste(&curls.join("\n"), &[("STEAD_KEY", &dev.environment()["STEAD_KEY_ACME"])]).await;
+    assert_eq!(answers.len(), curls.len());
+    assert!(answers.len() >= 3 && answers.iter().all(|answer| !answer.is_empty()), "{answers:?}");
     let health = crate::fixture::raw(&acme.without_credentials(), "/grpc.health.v1.Health/Check", vec![]).await;
     assert_eq!(health.expect("health needs no key here").into_inner(), [0x08, 0x01]);
 
@@ -153,7 +165,7 @@ async fn what_is_in_the_way_is_one_sentence_that_says_what_to_do() {
     assert!(output.stderr.contains(&dev.listen) && output.stderr.contains("--listen"), "{}", output.stderr);
     assert!(!dev.data_dir().join("postgres").exists(), "nothing was made before the port was found taken");
     drop(taken);
-    fs::write(dev.data_dir().with_extension("file"), "x").expect("a file");
+    fs::write(dev.path().join("file"), "x").expect("a file");
     let file = Program::named("stead-server").args([
         "dev",
         "--listen",
@@ -162,7 +174,7 @@ async fn what_is_in_the_way_is_one_sentence_that_says_what_to_do() {
         &dev.admin,
         "--data-dir",
     ]);
-    let output = file.arg(dev.data_dir().with_extension("file")).run().await;
+    let output = file.arg(dev.path().join("file")).run().await;
     assert_eq!(output.code, Some(1));
     assert!(output.stderr.contains("--data-dir"), "{}", output.stderr);
     let nowhere = dev.program().args(["--pg-bin", "/nonexistent"]).env("PATH", "/nonexistent").run().await;

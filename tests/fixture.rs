@@ -5,6 +5,7 @@
 //! Most tests only need rows that nobody else touches. Tenants are isolated, so each takes a fresh one on a server that all
 //! share: [`tenant`]. A test that breaks, stops or configures a server starts its own: [`Server::start`].
 
+pub(crate) mod grpcurl;
 mod server;
 mod wire;
 

@@ -27,6 +27,7 @@ mod cli;
 mod dev;
 mod doctor;
 mod migrations;
+mod readme;
 mod shutdown;
 mod telemetry;
 

@@ -1,7 +1,7 @@
 //! Imports: every row settled once, faults reported row by row, and resumed where they stood.
 //! Leaves who may see and set `cost` to `products`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use prost::Message;
 use stead_api::v1::{self, import_products_request::Step};
@@ -175,20 +175,20 @@ async fn a_connection_cut_anywhere_loses_no_row_and_doubles_none() {
         (Direction::ToClient, 0),
         (Direction::ToServer, 5_000),
         (Direction::ToClient, 40),
-        (Direction::ToServer, 60_000),
-        (Direction::ToClient, 200),
+        (Direction::ToServer, 20_000),
+        (Direction::ToClient, 60),
     ] {
         proxy.cut_after(direction, bytes);
-        for number in next..next + 2_000 {
+        for number in next..next + 1_000 {
             import.push(number, row(number)).await.expect("a row");
         }
-        next += 2_000;
-        // The cut comes in the midst of these chunks, or of the answers to them.
-        let _ = tokio::time::timeout(Duration::from_secs(10), proxy.tripped()).await;
+        next += 1_000;
         import.finish().await.expect("resumed");
+        // The cut came in the midst of these chunks, or of the answers to them.
+        proxy.tripped().await;
     }
     let progress = import.progress();
-    assert!(import.reopened() > 0, "no cut was felt");
+    assert!(import.reopened() >= 6, "a cut was not felt: {}", import.reopened());
     assert_eq!(
         (progress.next_row, progress.created, progress.updated, progress.failed),
         (next, next - 1, 0, 0),

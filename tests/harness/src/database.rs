@@ -111,10 +111,10 @@ impl Drop for Database {
     fn drop(&mut self) {
         let shared = self.shared;
         let statement = format!("drop database if exists \"{}\" with (force)", self.name);
-        shared::runtime().spawn(tokio::time::timeout(Duration::from_secs(20), async move {
-            // What cannot be dropped goes with the cluster.
-            let _ = shared.administer(statement).await;
-        }));
+        shared::runtime().spawn(async move {
+            // What cannot be dropped goes with the cluster. Inside, so that the timer is this runtime's and not the test's.
+            let _ = tokio::time::timeout(Duration::from_secs(20), shared.administer(statement)).await;
+        });
     }
 }
 

@@ -30,6 +30,7 @@ mod migrations;
 mod readme;
 mod shutdown;
 mod telemetry;
+mod upkeep;
 
 // The ratchets.
 mod contract;

@@ -26,7 +26,7 @@ pub(crate) enum KeysCommand {
         #[arg(long)]
         display_name: Option<String>,
         /// What it may do, such as products.read; may be given several times, or separated by commas
-        #[arg(long = "permission", value_name = "PERMISSION", value_delimiter = ',')]
+        #[arg(long, alias = "permission", value_name = "PERMISSION", value_delimiter = ',')]
         permissions: Vec<String>,
         /// When it stops working: 30d, or 2030-01-31T12:00:00Z
         #[arg(long, value_name = "TIME", value_parser = values::future)]

@@ -1,4 +1,5 @@
-//! Generates the contract from `proto/`: messages, clients, servers, the descriptor set and the method table.
+//! Generates the contract from `proto/`: messages, clients, servers, the descriptor set, the method table and the shapes of
+//! requests.
 //! It leaves every rule that the options state to those who read the table.
 
 use std::{
@@ -6,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prost_reflect::{DescriptorPool, MethodDescriptor};
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -25,12 +26,19 @@ fn main() -> Result {
     let encoded = compiler.encode_file_descriptor_set();
     fs::write(out.join("descriptor_set.bin"), &encoded)?;
     fs::write(out.join("methods.rs"), method_table(&compiler.descriptor_pool())?)?;
+    fs::write(out.join("shapes.rs"), shapes(&compiler.descriptor_pool()))?;
     generate(&encoded, &out)
 }
 
 /// Two passes over one set: clients decode with prost's codec, servers with ours, which answers INVALID_ARGUMENT.
 fn generate(encoded: &[u8], out: &Path) -> Result {
-    let set = || <prost_types::FileDescriptorSet as prost::Message>::decode(encoded);
+    let set = || {
+        let mut set = <prost_types::FileDescriptorSet as prost::Message>::decode(encoded)?;
+        // The examples in its comments are no Rust, and would be tested as if they were.
+        let google = set.file.iter_mut().filter(|file| file.package() == "google.api");
+        google.for_each(|file| file.source_code_info = None);
+        Ok::<_, prost::DecodeError>(set)
+    };
     let servers = out.join("servers");
     fs::create_dir_all(&servers)?;
     tonic_prost_build::configure()
@@ -83,5 +91,56 @@ fn idempotency(method: &MethodDescriptor) -> &'static str {
         NoSideEffects => "NoSideEffects",
         Idempotent => "Idempotent",
         _ => "Unknown",
+    }
+}
+
+/// Which fields of a request take memory of their own, for it and for every message that it can hold: `proto/weight.rs`
+/// weighs by them.
+fn shapes(pool: &DescriptorPool) -> String {
+    let services = pool.services().filter(|service| service.package_name() == "stead.v1");
+    let mut messages: Vec<_> =
+        services.flat_map(|service| service.methods().map(|method| method.input()).collect::<Vec<_>>()).collect();
+    messages.sort_by(|one, other| one.full_name().cmp(other.full_name()));
+    messages.dedup();
+    let (inputs, mut at, mut rows) = (messages.len(), 0, String::new());
+    while at < messages.len() {
+        let fields: Vec<_> = messages[at].fields().collect();
+        let parts: Vec<_> = fields.iter().filter_map(|field| part(field, &mut messages)).collect();
+        rows += &format!("    &[{}],\n", parts.join(", "));
+        at += 1;
+    }
+    let numbered = messages[..inputs].iter().enumerate();
+    let weighed = numbered
+        .map(|(at, message)| format!("impl Weighed for {} {{ const SHAPE: usize = {at}; }}\n", rust_path(message)));
+    format!("static SHAPES: &[Shape] = &[\n{rows}];\n{}", weighed.collect::<String>())
+}
+
+fn part(field: &FieldDescriptor, messages: &mut Vec<MessageDescriptor>) -> Option<String> {
+    let part = match field.kind() {
+        Kind::String | Kind::Bytes if field.is_list() => "Texts".to_owned(),
+        Kind::String | Kind::Bytes => "Text".to_owned(),
+        Kind::Message(message) => {
+            let at = messages.iter().position(|known| *known == message).unwrap_or_else(|| {
+                messages.push(message.clone());
+                messages.len() - 1
+            });
+            let is_resources_own = field.parent_message().package_name() == "stead.v1";
+            match message.full_name() {
+                _ if field.is_map() => format!("Entry({at})"),
+                _ if field.is_list() => format!("Many({at}, size_of::<{}>())", rust_path(&message)),
+                "google.protobuf.Struct" if is_resources_own => format!("Facts({at})"),
+                _ => format!("One({at})"),
+            }
+        }
+        _ if field.is_list() => "Numbers".to_owned(),
+        _ => return None,
+    };
+    Some(format!("({}, Part::{part})", field.number()))
+}
+
+fn rust_path(message: &MessageDescriptor) -> String {
+    match message.full_name().strip_prefix("google.protobuf.") {
+        Some(name) => format!("::prost_types::{name}"),
+        None => format!("crate::{}", message.full_name().replace('.', "::")),
     }
 }

@@ -14,6 +14,8 @@ pub use generated::stead::v1;
 
 #[cfg(feature = "server")]
 pub mod codec;
+#[cfg(feature = "server")]
+mod weight;
 
 /// Generated server traits of package `stead.v1`.
 #[cfg(feature = "server")]

@@ -1,21 +1,31 @@
-//! What a server with platform powers does beside serving: keeps the journal's months ahead, forgets old request ids.
-//! It leaves what may be removed to the policies of the database.
+//! What a server with platform powers does beside serving: keeps the journal's months ahead, and removes what is due.
+//! It leaves what may be removed to the policies of the database: a statement here cannot go past them.
+//!
+//! Every batch is one short statement under an advisory lock, so that several servers may do this at once: whoever does
+//! not get the lock leaves the rest to the one who has it.
 
 use std::time::Duration;
 
-use crate::{db::Database, error::Error, principal::TenantId};
+use crate::{
+    db::{Database, Pool, TenantConnection},
+    error::Error,
+    principal::TenantId,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Small enough that nobody waits for its locks.
 const BATCH: i64 = 1000;
+/// Batches of one kind in one run; what is left then waits for the next hour.
+const BATCHES: usize = 5000;
+/// Deleted tenants that one run looks at.
+const TENANTS: i64 = 100;
 
 /// Works at start and then every hour, until `stop`; several servers may do so at once.
 pub async fn run(db: Database, stop: impl Future<Output = ()>) {
+    let Some(platform) = db.platform else { return };
     let work = async {
         loop {
-            if let Err(error) = once(&db).await {
-                tracing::warn!(%error, "the upkeep failed and is tried again in an hour");
-            }
+            once(&platform).await;
             tokio::time::sleep(HOUR).await;
         }
     };
@@ -25,22 +35,215 @@ pub async fn run(db: Database, stop: impl Future<Output = ()>) {
     }
 }
 
-async fn once(db: &Database) -> Result<(), Error> {
-    let Some(platform) = &db.platform else { return Ok(()) };
-    let mut platform = platform.tenant(TenantId::PLATFORM).await?;
-    let made = sqlx::query_scalar!("select stead.maintain_journal()").fetch_one(&mut platform).await?;
-    tracing::info!(partitions = made, "the journal's months are kept ahead");
-    loop {
-        let gone = sqlx::query!(
-            "delete from stead.request_ids where ctid = any (array(
-               select ctid from stead.request_ids
-               where create_time < (select stead.now() - interval '24 hours') limit $1))",
-            BATCH,
-        )
-        .execute(&mut platform)
-        .await?;
-        if gone.rows_affected() < BATCH as u64 {
-            return Ok(());
+/// One run. A step that fails is reported and holds up no other.
+async fn once(platform: &Pool) {
+    match months(platform).await {
+        Ok(made) => tracing::info!(partitions = made, "the journal's months are kept ahead"),
+        Err(error) => tracing::warn!(%error, "the journal's months could not be looked after: tried again in an hour"),
+    }
+    for due in [Due::RequestIds, Due::Imports, Due::Products, Due::Users] {
+        report(due, sweep(platform, TenantId::PLATFORM, due).await);
+    }
+    match doomed(platform).await {
+        Ok(tenants) => {
+            for tenant in tenants {
+                bury(platform, tenant).await;
+            }
+        }
+        Err(error) => tracing::warn!(%error, "deleted tenants could not be found: tried again in an hour"),
+    }
+}
+
+async fn months(platform: &Pool) -> Result<i32, Error> {
+    let mut db = platform.tenant(TenantId::PLATFORM).await?;
+    let made = sqlx::query_scalar!(r#"select stead.maintain_journal() as "made!""#).fetch_one(&mut db).await?;
+    Ok(made)
+}
+
+/// Tenants that were deleted more than 30 days ago.
+async fn doomed(platform: &Pool) -> Result<Vec<TenantId>, Error> {
+    let mut db = platform.tenant(TenantId::PLATFORM).await?;
+    let tenants = sqlx::query_scalar!(
+        "select id from stead.tenants where delete_time < (select stead.now()) - interval '30 days'
+         order by delete_time limit $1",
+        TENANTS,
+    );
+    Ok(tenants.fetch_all(&mut db).await?.into_iter().map(TenantId).collect())
+}
+
+/// Removes everything of a tenant, in its own context, and then the tenant; foreign keys hold it while anything is left.
+async fn bury(platform: &Pool, tenant: TenantId) {
+    for due in [Due::TenantProducts, Due::TenantUsers, Due::TenantKeys, Due::TenantImports, Due::Tenant] {
+        let swept = sweep(platform, tenant, due).await;
+        let is_whole = swept.is_ok();
+        report(due, swept);
+        if !is_whole {
+            return;
         }
     }
 }
+
+fn report(due: Due, swept: Result<u64, Error>) {
+    match swept {
+        Ok(0) => {}
+        Ok(rows) => tracing::info!(?due, rows, "purged what was due"),
+        Err(error) => tracing::warn!(?due, %error, "a purge failed: tried again in an hour"),
+    }
+}
+
+/// Removes batch after batch, and tells how many rows went.
+async fn sweep(platform: &Pool, tenant: TenantId, due: Due) -> Result<u64, Error> {
+    let mut gone = 0;
+    for _ in 0..BATCHES {
+        let mut db = platform.tenant(tenant).await?;
+        let rows = due.batch(&mut db).await?;
+        gone += rows;
+        if rows < BATCH as u64 {
+            break;
+        }
+    }
+    Ok(gone)
+}
+
+/// What is removed, in the order of a run.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    RequestIds,
+    Imports,
+    Products,
+    Users,
+    TenantProducts,
+    TenantUsers,
+    TenantKeys,
+    TenantImports,
+    Tenant,
+}
+
+impl Due {
+    /// One batch; no rows also when another server has the lock.
+    async fn batch(self, db: &mut TenantConnection) -> Result<u64, sqlx::Error> {
+        let tenant = db.tenant().0;
+        let done = match self {
+            // By place: nothing updates these rows, and there are as many of them as writes.
+            Due::RequestIds => {
+                sqlx::query!(
+                    "delete from stead.request_ids where ctid = any (array(
+                       select ctid from stead.request_ids
+                       where (select pg_try_advisory_xact_lock(hashtextextended('stead.purge', 0)))
+                         and create_time < (select stead.now()) - interval '24 hours'
+                       order by create_time limit $1))",
+                    BATCH,
+                )
+                .execute(db)
+                .await
+            }
+            // By the time of creation, which never changes and so costs an import's progress no index.
+            Due::Imports => {
+                sqlx::query!(
+                    "delete from stead.imports where (tenant_id, subject, import_id) in (
+                       select tenant_id, subject, import_id from stead.imports
+                       where (select pg_try_advisory_xact_lock(hashtextextended('stead.purge', 0)))
+                         and create_time < (select stead.now()) - interval '30 days'
+                         and update_time < (select stead.now()) - interval '30 days'
+                       order by create_time limit $1)",
+                    BATCH,
+                )
+                .execute(db)
+                .await
+            }
+            Due::Products => {
+                sqlx::query!(
+                    "delete from stead.products where (tenant_id, id) in (
+                       select tenant_id, id from stead.products
+                       where (select pg_try_advisory_xact_lock(hashtextextended('stead.purge', 0)))
+                         and delete_time < (select stead.now()) - interval '30 days'
+                       order by delete_time limit $1)",
+                    BATCH,
+                )
+                .execute(db)
+                .await
+            }
+            Due::Users => {
+                sqlx::query!(
+                    "delete from stead.users where (tenant_id, id) in (
+                       select tenant_id, id from stead.users
+                       where (select pg_try_advisory_xact_lock(hashtextextended('stead.purge', 0)))
+                         and delete_time < (select stead.now()) - interval '30 days'
+                       order by delete_time limit $1)",
+                    BATCH,
+                )
+                .execute(db)
+                .await
+            }
+            Due::TenantProducts => {
+                sqlx::query!(
+                    "delete from stead.products where tenant_id = $1 and id in (
+                       select id from stead.products
+                       where (select pg_try_advisory_xact_lock(hashtextextended('stead.purge', 0))) and tenant_id = $1
+                       order by id limit $2)",
+                    tenant,
+                    BATCH,
+                )
+                .execute(db)
+                .await
+            }
+            Due::TenantUsers => {
+                sqlx::query!(
+                    "delete from stead.users where tenant_id = $1 and id in (
+                       select id from stead.users
+                       where (select pg_try_advisory_xact_lock(hashtextextended('stead.purge', 0))) and tenant_id = $1
+                       order by id limit $2)",
+                    tenant,
+                    BATCH,
+                )
+                .execute(db)
+                .await
+            }
+            Due::TenantKeys => {
+                sqlx::query!(
+                    "delete from stead.api_keys where tenant_id = $1 and id in (
+                       select id from stead.api_keys
+                       where (select pg_try_advisory_xact_lock(hashtextextended('stead.purge', 0))) and tenant_id = $1
+                       order by id limit $2)",
+                    tenant,
+                    BATCH,
+                )
+                .execute(db)
+                .await
+            }
+            Due::TenantImports => {
+                sqlx::query!(
+                    "delete from stead.imports where tenant_id = $1 and (subject, import_id) in (
+                       select subject, import_id from stead.imports
+                       where (select pg_try_advisory_xact_lock(hashtextextended('stead.purge', 0))) and tenant_id = $1
+                       order by subject, import_id limit $2)",
+                    tenant,
+                    BATCH,
+                )
+                .execute(db)
+                .await
+            }
+            // By the keys' order: a mere "not exists" looks cheapest as a scan of everybody's rows, which ends at the first
+            // row of the tenant, and by now there is none.
+            Due::Tenant => {
+                sqlx::query!(
+                    "delete from stead.tenants
+                     where (select pg_try_advisory_xact_lock(hashtextextended('stead.purge', 0)))
+                       and id = $1 and delete_time < (select stead.now()) - interval '30 days'
+                       and (select id from stead.products where tenant_id = $1 order by id limit 1) is null
+                       and (select id from stead.users where tenant_id = $1 order by id limit 1) is null
+                       and (select id from stead.api_keys where tenant_id = $1 order by id limit 1) is null
+                       and (select import_id from stead.imports where tenant_id = $1
+                            order by subject, import_id limit 1) is null",
+                    tenant,
+                )
+                .execute(db)
+                .await
+            }
+        };
+        done.map(|done| done.rows_affected())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,23 @@
 //! Pages (AIP-158): sizes, orders, sealed tokens, and the keyset condition of a list.
 //! It leaves the columns that may order a list, and the SQL around the condition, to the stores.
 
+#[cfg(test)]
+mod tests;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::{principal::Principal, rules::Violations, seal::Seal};
+use crate::{filter::Bound, principal::Principal, rules::Violations, seal::Seal};
 
 const DEFAULT_SIZE: i32 = 50;
 const MAX_SIZE: i32 = 1000;
 const TOKEN_SECONDS: i64 = 24 * 3600;
 /// An answer ends early rather than pass this (clients refuse 4 MiB by default).
-const ANSWER_BYTES: usize = 3 * 1024 * 1024;
+pub const ANSWER_BYTES: usize = 3 * 1024 * 1024;
+/// What stands in an answer beside its items, the token above all.
+const AROUND_BYTES: usize = 4096;
 
 /// A column that may order a list, backed by an index on `(tenant_id, column, id)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +37,18 @@ pub enum KeyKind {
     Text,
     /// A time.
     Time,
+    /// An amount: its currency in the key's column, its minor units in this one.
+    Amount(&'static str),
+}
+
+impl OrderKey {
+    /// The columns of the order, without the id that ends every order.
+    pub(crate) fn columns(&self) -> Vec<&'static str> {
+        match self.kind {
+            KeyKind::Amount(minor) => vec![self.column, minor],
+            _ => vec![self.column],
+        }
+    }
 }
 
 /// The value of a row's order key.
@@ -43,6 +60,20 @@ pub enum KeyValue {
     /// Microseconds since 1970.
     #[serde(rename = "t")]
     Time(i64),
+    /// A currency and minor units.
+    #[serde(rename = "a")]
+    Amount(String, i64),
+}
+
+impl KeyValue {
+    /// A value for each column of the order.
+    fn bounds(&self) -> Vec<Bound> {
+        match self {
+            KeyValue::Text(text) => vec![Bound::Text(text.clone())],
+            KeyValue::Time(micros) => vec![Bound::Time(DateTime::from_timestamp_micros(*micros).unwrap_or_default())],
+            KeyValue::Amount(currency, minor) => vec![Bound::Text(currency.clone()), Bound::Integer(*minor)],
+        }
+    }
 }
 
 impl From<DateTime<Utc>> for KeyValue {
@@ -62,6 +93,15 @@ pub struct Page {
     pub size: usize,
     after: Option<(KeyValue, Uuid)>,
     shape: u64,
+}
+
+/// The rows of a page, one more than it has if there are more, and whether there are more in any case.
+#[derive(Debug)]
+pub struct Rows<R> {
+    /// The rows, in order.
+    pub rows: Vec<R>,
+    /// Whether a bound ended the page early.
+    pub more: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,12 +142,9 @@ impl Page {
         seal: &Seal,
         violations: &mut Violations,
     ) -> Page {
-        if asked.size < 0 {
-            violations.add("page_size", "is negative: send 0 for the default of 50, or 1 to 1,000");
-        }
-        let size = if asked.size <= 0 { DEFAULT_SIZE } else { asked.size.min(MAX_SIZE) };
+        let size = size(asked.size, violations);
         let (key, descending) = order(asked.order_by, allowed, violations);
-        let mut page = Page { key, descending, size: size as usize, after: None, shape: asked.shape };
+        let mut page = Page { key, descending, size, after: None, shape: asked.shape };
         if !asked.token.is_empty() {
             page.resume(asked, principal, seal, violations);
         }
@@ -140,26 +177,49 @@ impl Page {
         format!("{}{}", self.key.field, if self.descending { " desc" } else { "" })
     }
 
-    /// Ends a statement that already has a `where`: the keyset condition, the order, and one row more than the page has.
-    pub fn push(&self, query: &mut QueryBuilder<Postgres>) {
-        let (column, direction) = (self.key.column, if self.descending { " desc" } else { "" });
-        if let Some((key, id)) = &self.after {
-            query.push(" and (").push(column).push(", id) ").push(if self.descending { "< (" } else { "> (" });
-            match key {
-                KeyValue::Text(text) => query.push_bind(text.clone()),
-                KeyValue::Time(micros) => query.push_bind(DateTime::from_timestamp_micros(*micros)),
-            };
-            query.push(", ").push_bind(*id).push(")");
+    /// Whether the page goes on behind a row.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.after.is_some()
+    }
+
+    /// The condition of lying behind that row, by those of the order's columns that are not the same for all rows:
+    /// PostgreSQL does not jump to the place when it is told a column twice.
+    pub(crate) fn push_after(&self, columns: &[&'static str], query: &mut QueryBuilder<Postgres>) {
+        let Some((key, id)) = &self.after else { return };
+        query.push("(");
+        for column in columns {
+            query.push(column).push(", ");
         }
-        query.push(" order by ").push(column).push(direction).push(", id").push(direction);
-        query.push(" limit ").push_bind(self.size as i64 + 1);
+        query.push("id) ").push(if self.descending { "< (" } else { "> (" });
+        for (column, bound) in self.key.columns().iter().zip(key.bounds()) {
+            if columns.contains(column) {
+                bound.push(query);
+                query.push(", ");
+            }
+        }
+        query.push_bind(*id).push(")");
+    }
+
+    /// The order by these columns and the id.
+    pub(crate) fn push_order(&self, columns: &[&'static str], query: &mut QueryBuilder<Postgres>) {
+        query.push(" order by ");
+        self.push_terms(columns, query);
+    }
+
+    /// The same behind other terms of an order.
+    pub(crate) fn push_terms(&self, columns: &[&'static str], query: &mut QueryBuilder<Postgres>) {
+        let direction = if self.descending { " desc" } else { "" };
+        for column in columns {
+            query.push(column).push(direction).push(", ");
+        }
+        query.push("id").push(direction);
     }
 
     /// Encodes the rows that fit the page and the answer, and the token of the next page: empty at the end.
     pub fn answer<R, M: prost::Message>(
         &self,
         method: &'static str,
-        rows: Vec<R>,
+        Rows { rows, more }: Rows<R>,
         principal: &Principal,
         seal: &Seal,
         place: impl Fn(&R, OrderKey) -> (KeyValue, Uuid),
@@ -171,14 +231,14 @@ impl Page {
             let here = place(&row, self.key);
             let item = encode(row);
             bytes += item.encoded_len() + 6;
-            if bytes > ANSWER_BYTES && !items.is_empty() {
+            if bytes > ANSWER_BYTES - AROUND_BYTES && !items.is_empty() {
                 break;
             }
             last = Some(here);
             items.push(item);
         }
         let token = match last {
-            Some((key, id)) if items.len() < total => {
+            Some((key, id)) if items.len() < total || more => {
                 let expires = Utc::now().timestamp() + TOKEN_SECONDS;
                 let token = Token { order: self.order(), key, id, shape: self.shape, expires };
                 seal.seal(&owner(principal, method), &serde_json::to_vec(&token).unwrap_or_default())
@@ -187,6 +247,57 @@ impl Page {
         };
         (items, token)
     }
+}
+
+/// How many items a page has at most.
+pub fn size(asked: i32, violations: &mut Violations) -> usize {
+    if asked < 0 {
+        violations.add("page_size", "is negative: send 0 for the default of 50, or 1 to 1,000");
+    }
+    (if asked <= 0 { DEFAULT_SIZE } else { asked.min(MAX_SIZE) }) as usize
+}
+
+/// A place to go on from that is no key of a list, such as a revision: sealed and bound as a page token is.
+#[derive(Serialize, Deserialize)]
+struct Bookmark<T> {
+    #[serde(rename = "p")]
+    place: T,
+    #[serde(rename = "h")]
+    shape: String,
+    #[serde(rename = "e")]
+    expires: i64,
+}
+
+/// Seals a place; `shape` is what must stay the same when it is sent back.
+pub fn bookmark(method: &str, shape: String, place: impl Serialize, principal: &Principal, seal: &Seal) -> String {
+    let bookmark = Bookmark { place, shape, expires: Utc::now().timestamp() + TOKEN_SECONDS };
+    seal.seal(&owner(principal, method), &serde_json::to_vec(&bookmark).unwrap_or_default())
+}
+
+/// Opens what [`bookmark`] sealed; none when the field is empty.
+pub fn find_bookmark<T: for<'de> Deserialize<'de>>(
+    method: &str,
+    shape: &str,
+    (field, token): (&str, &str),
+    principal: &Principal,
+    seal: &Seal,
+    violations: &mut Violations,
+) -> Option<T> {
+    if token.is_empty() {
+        return None;
+    }
+    let opened = seal.open(&owner(principal, method), token);
+    let bookmark = opened.and_then(|plain| serde_json::from_slice::<Bookmark<T>>(&plain).ok());
+    let Some(bookmark) = bookmark.filter(|bookmark| bookmark.expires >= Utc::now().timestamp()) else {
+        let rule = "is not a token that this service gave you in the last 24 hours: start without one";
+        violations.add_with_reason("PAGE_TOKEN_INVALID", field, rule);
+        return None;
+    };
+    if bookmark.shape != shape {
+        let rule = "belongs to a request with other fields: repeat those, or start without a token";
+        violations.add_with_reason("PAGE_TOKEN_MISMATCH", field, rule);
+    }
+    Some(bookmark.place)
 }
 
 /// A token is bound to the tenant, the subject and the list, none of which it has to hold.

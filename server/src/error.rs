@@ -1,22 +1,18 @@
-//! One error for the whole service, named by what the caller does next, and the one table that turns it into a `Status`.
-//! It leaves the words of field rules to those who check them.
+//! One error for the whole service, named by what the caller does next, and the one table of codes and reasons.
+//! It leaves the words of field rules to those who check them, and the answer on the wire to `status`.
 
-use std::{borrow::Cow, collections::BTreeMap, error::Error as StdError};
+mod database;
+mod status;
 
-use prost::Message;
-use prost_types::{Any, Duration};
-use tonic::{Code, Status};
-use tonic_types::pb::{
-    self, BadRequest, PreconditionFailure, ResourceInfo, RetryInfo, bad_request::FieldViolation, precondition_failure,
-};
+use std::{borrow::Cow, error::Error as StdError, time::Duration};
+
+use tonic::Code;
 
 use crate::rules::Violations;
 
-type Source = Box<dyn StdError + Send + Sync>;
+pub(crate) use database::cannot_connect;
 
-/// Details stay within this many bytes, so that they fit the header list of every HTTP/2 stack (AIP-193).
-const DETAIL_BYTES: usize = 6 * 1024;
-const LISTED_VIOLATIONS: usize = 50;
+type Source = Box<dyn StdError + Send + Sync>;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +21,7 @@ pub enum Error {
     #[error("{kind} `{name}` does not exist")]
     NotFound { kind: &'static str, name: String },
     /// A unique key is taken; `field` is the logical key.
-    #[error("another live {kind} has this {field}")]
+    #[error("{}", taken(kind, field))]
     AlreadyExists { kind: &'static str, field: &'static str },
     /// The first answer held a secret that is not kept.
     #[error("the secret was shown in the first answer and is not kept: revoke the key and make another")]
@@ -33,15 +29,40 @@ pub enum Error {
     /// The request breaks rules.
     #[error("{0}")]
     Invalid(Violations),
+    /// Entries of a batch stand in its way, each at its path in the request; nothing was written.
+    #[error("{}", in_the_way(entries))]
+    Entries { hurdle: Hurdle, entries: Violations },
+    /// The answer would pass its bound; the first `fit` of the names asked for would not.
+    #[error(
+        "the answer would pass 3 MiB: the first {fit} of the names fit, ask for the others apart or choose fields by read_mask"
+    )]
+    ResultTooLarge { fit: usize },
+    /// Fewer are in stock than are to go out.
+    #[error("only {available} are in stock: ask for fewer")]
+    QuantityInsufficient { available: i64 },
     /// The resource changed since its etag was read.
     #[error("the resource changed since this etag was read: read it again and decide anew")]
     Stale { current_etag: String },
+    /// Other writes were in the way, again and again; nothing was written.
+    #[error("other writes were in the way: read again, decide anew and repeat")]
+    Conflict,
     /// No credential, or one that does not hold.
     #[error("{0}")]
     Unauthenticated(&'static str),
     /// The credential holds but does not allow this.
     #[error("this needs the permission `{0}`: ask whoever made your key")]
     Forbidden(&'static str),
+    /// The credential does not allow what one field asks for.
+    #[error("{field} {rule}")]
+    ForbiddenField { permission: &'static str, field: String, rule: String },
+    /// The chunk begins with rows that are settled.
+    #[error("row {first_row} is settled already: open the import again and go on at row {next_row}")]
+    ImportOutOfStep { first_row: i64, next_row: i64 },
+    /// The journal no longer holds the revision.
+    #[error(
+        "revision {revision} is older than the journal is kept: ask for {oldest}, the oldest that is left, or a later one"
+    )]
+    RevisionExpired { revision: i64, oldest: i64 },
     /// The state of things forbids it.
     #[error("{words}")]
     Precondition { reason: &'static str, words: Cow<'static, str> },
@@ -54,6 +75,9 @@ pub enum Error {
     /// No such method.
     #[error("the service has no such method: compare the client's contract with the server's")]
     Unimplemented,
+    /// The gRPC library refuses it before a service hears of it.
+    #[error("{words}")]
+    Unheard { code: Code, reason: &'static str, words: String },
     /// A fault of the service.
     #[error("the service failed: report the stead-trace-id of this answer")]
     Internal(Source),
@@ -66,6 +90,39 @@ pub enum Executed {
     No,
     /// Nobody knows.
     Maybe,
+}
+
+/// What about an entry of a batch stands in its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hurdle {
+    /// What it names does not exist.
+    NotFound,
+    /// It has no etag, where one is required.
+    Demanded,
+    /// What it names changed since its etag was read.
+    Stale,
+    /// A unique key that it sets is taken.
+    AlreadyExists,
+    /// Together with what is there it would pass a bound.
+    OutOfBounds,
+}
+
+impl Hurdle {
+    /// The code and reason of what stands in the way.
+    fn row(self) -> (Code, &'static str) {
+        match self {
+            Hurdle::NotFound => (Code::NotFound, "RESOURCE_NOT_FOUND"),
+            Hurdle::Demanded => (Code::InvalidArgument, "FIELD_RULE_BROKEN"),
+            Hurdle::Stale => (Code::Aborted, "ETAG_MISMATCH"),
+            Hurdle::AlreadyExists => (Code::AlreadyExists, "RESOURCE_ALREADY_EXISTS"),
+            Hurdle::OutOfBounds => (Code::FailedPrecondition, "BOUND_EXCEEDED"),
+        }
+    }
+
+    /// The reason, as it stands with each entry.
+    pub fn reason(self) -> &'static str {
+        self.row().1
+    }
 }
 
 impl Error {
@@ -96,18 +153,38 @@ impl Error {
                 vec![("resource", (*kind).into()), ("field", (*field).into())],
             ),
             Error::SecretAlreadyShown => (Code::AlreadyExists, "SECRET_ALREADY_SHOWN", vec![]),
-            Error::Invalid(violations) => {
-                let omitted = violations.len().saturating_sub(listed(violations).len());
-                let metadata = if omitted > 0 { vec![("omitted", omitted.to_string())] } else { vec![] };
-                (Code::InvalidArgument, violations.reason(), metadata)
+            Error::Invalid(violations) => (Code::InvalidArgument, violations.reason(), violations.metadata().to_vec()),
+            Error::Entries { hurdle, .. } => {
+                let (code, reason) = hurdle.row();
+                (code, reason, vec![])
+            }
+            Error::ResultTooLarge { fit } => {
+                (Code::ResourceExhausted, "RESULT_TOO_LARGE", vec![("fit", fit.to_string())])
+            }
+            Error::QuantityInsufficient { available } => {
+                (Code::FailedPrecondition, "QUANTITY_INSUFFICIENT", vec![("available", available.to_string())])
             }
             Error::Stale { current_etag } => {
                 (Code::Aborted, "ETAG_MISMATCH", vec![("current_etag", current_etag.clone())])
             }
+            Error::Conflict => (Code::Aborted, "CONFLICTING_WRITE", vec![]),
             Error::Unauthenticated(_) => (Code::Unauthenticated, "CREDENTIAL_REFUSED", vec![]),
             Error::Forbidden(permission) => {
                 (Code::PermissionDenied, "PERMISSION_MISSING", vec![("permission", (*permission).into())])
             }
+            Error::ForbiddenField { permission, field, .. } => (
+                Code::PermissionDenied,
+                "PERMISSION_MISSING",
+                vec![("permission", (*permission).into()), ("field", field.clone())],
+            ),
+            Error::ImportOutOfStep { next_row, .. } => {
+                (Code::FailedPrecondition, "IMPORT_OUT_OF_STEP", vec![("next_row", next_row.to_string())])
+            }
+            Error::RevisionExpired { revision, oldest } => (
+                Code::FailedPrecondition,
+                "REVISION_EXPIRED",
+                vec![("revision", revision.to_string()), ("oldest_revision", oldest.to_string())],
+            ),
             Error::Precondition { reason, .. } => (Code::FailedPrecondition, reason, vec![]),
             Error::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", vec![]),
             Error::Unavailable { reason, executed, .. } => {
@@ -115,6 +192,7 @@ impl Error {
                 (Code::Unavailable, reason, vec![("executed", executed.into())])
             }
             Error::Unimplemented => (Code::Unimplemented, "METHOD_UNKNOWN", vec![]),
+            Error::Unheard { code, reason, .. } => (*code, reason, vec![]),
             Error::Internal(_) => (Code::Internal, "INTERNAL", vec![]),
         }
     }
@@ -123,146 +201,26 @@ impl Error {
     pub fn code(&self) -> Code {
         self.row().0
     }
-}
 
-fn listed(violations: &Violations) -> Vec<FieldViolation> {
-    let mut room = DETAIL_BYTES - 512;
-    violations
-        .iter()
-        .take(LISTED_VIOLATIONS)
-        .map_while(|violation| {
-            room = room.checked_sub(violation.field.len() + violation.rule.len() + 16)?;
-            Some(FieldViolation {
-                field: violation.field.clone(),
-                description: violation.rule.clone(),
-                ..FieldViolation::default()
-            })
-        })
-        .collect()
-}
-
-impl From<Error> for Status {
-    fn from(error: Error) -> Status {
-        match &error {
-            Error::Internal(source) | Error::Unavailable { source: Some(source), .. } => {
-                tracing::error!(error = %Chain(&**source), code = ?error.code(), "call failed");
-            }
-            _ => {}
-        }
-        let (code, reason, metadata) = error.row();
-        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let mut details =
-            vec![any("ErrorInfo", &ErrorInfo { reason: reason.into(), domain: "stead".into(), metadata })];
-        details.extend(error.detail());
-        let status = pb::Status { code: code.into(), message: error.to_string(), details };
-        Status::with_details(code, error.to_string(), status.encode_to_vec().into())
+    /// How long to wait before asking again, where that may help.
+    fn retry_delay(&self) -> Option<Duration> {
+        matches!(self, Error::Unavailable { .. }).then_some(Duration::from_millis(200))
     }
 }
 
-impl Error {
-    /// What goes with the reason, in a form that tools know.
-    fn detail(&self) -> Option<Any> {
-        Some(match self {
-            Error::Invalid(violations) => any("BadRequest", &BadRequest { field_violations: listed(violations) }),
-            Error::NotFound { kind, name } => {
-                let description = "check the name, and that your key is of its tenant".into();
-                let (resource_type, resource_name) = ((*kind).into(), name.clone());
-                any("ResourceInfo", &ResourceInfo { resource_type, resource_name, description, ..Default::default() })
-            }
-            Error::Precondition { reason, words } => {
-                let (r#type, description) = ((*reason).into(), words.to_string());
-                let violation = precondition_failure::Violation { r#type, description, ..Default::default() };
-                any("PreconditionFailure", &PreconditionFailure { violations: vec![violation] })
-            }
-            Error::Unavailable { .. } => {
-                any("RetryInfo", &RetryInfo { retry_delay: Some(Duration { seconds: 0, nanos: 200_000_000 }) })
-            }
-            _ => return None,
-        })
+/// A key is taken by what is live; an id by what is deleted as well.
+fn taken(kind: &str, field: &str) -> String {
+    if field.ends_with("_id") {
+        format!("another {kind}, live or deleted, has this {field}: send another, or nothing")
+    } else {
+        format!("another live {kind} has this {field}: send another")
     }
 }
 
-/// `google.rpc.ErrorInfo` with its metadata in order: the same refusal is the same bytes each time.
-#[derive(prost::Message)]
-struct ErrorInfo {
-    #[prost(string, tag = "1")]
-    reason: String,
-    #[prost(string, tag = "2")]
-    domain: String,
-    #[prost(btree_map = "string, string", tag = "3")]
-    metadata: BTreeMap<String, String>,
+fn in_the_way(entries: &Violations) -> String {
+    let first = entries.iter().next().map(|entry| format!("{} {}", entry.field, entry.rule)).unwrap_or_default();
+    if entries.len() < 2 { first } else { format!("{} entries stand in the way, the first: {first}", entries.len()) }
 }
 
-fn any(name: &str, detail: &impl Message) -> Any {
-    Any { type_url: format!("type.googleapis.com/google.rpc.{name}"), value: detail.encode_to_vec() }
-}
-
-/// An error and everything behind it, on one line.
-struct Chain<'a>(&'a (dyn StdError + 'static));
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(error) = next {
-            write!(f, ": {error}")?;
-            next = error.source();
-        }
-        Ok(())
-    }
-}
-
-/// What PostgreSQL said, by SQLSTATE; a store that knows better (a replayed request id) looks first.
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Error {
-        let unavailable =
-            |reason, executed, error| Error::Unavailable { reason, executed, source: Some(Box::new(error) as Source) };
-        let Some(database) = error.as_database_error() else {
-            return match error {
-                sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => {
-                    unavailable("DATABASE_AWAY", Executed::Maybe, error)
-                }
-                _ => Error::internal(error),
-            };
-        };
-        match database.code().as_deref().unwrap_or_default() {
-            "23505" => taken(database.constraint().unwrap_or_default()).unwrap_or_else(|| Error::internal(error)),
-            "23514" | "22003" => {
-                broken(database.constraint().unwrap_or_default()).unwrap_or_else(|| Error::internal(error))
-            }
-            "57014" => Error::DeadlineExceeded,
-            "42501" => unavailable("TENANT_CONTEXT_LOST", Executed::No, error),
-            "40001" | "40P01" | "55P03" => unavailable("CONFLICTING_WRITE", Executed::No, error),
-            "53300" | "57P03" | "25006" => unavailable("DATABASE_BUSY", Executed::No, error),
-            "57P01" | "57P02" => unavailable("DATABASE_AWAY", Executed::Maybe, error),
-            _ => Error::internal(error),
-        }
-    }
-}
-
-/// Unique constraints are named `<table>_<columns>_key`; a primary key is the resource's id.
-fn taken(constraint: &str) -> Option<Error> {
-    let (kind, field) = match constraint {
-        "products_sku_key" => ("product", "sku"),
-        "products_pkey" => ("product", "product_id"),
-        "users_email_key" => ("user", "email"),
-        "users_username_key" => ("user", "username"),
-        "users_pkey" => ("user", "user_id"),
-        "tenants_slug_key" => ("tenant", "slug"),
-        "tenants_pkey" => ("tenant", "tenant_id"),
-        _ => return None,
-    };
-    Some(Error::AlreadyExists { kind, field })
-}
-
-/// Checks are named `<table>_<column>_check`. The service checks first; what only the stored value shows (facts merged by
-/// a mask, a number that JSON writes out in full) is found here.
-fn broken(constraint: &str) -> Option<Error> {
-    let (_, column) = constraint.strip_suffix("_check")?.split_once('_')?;
-    Some(Error::invalid(column, "would be stored beyond its bound: send less"))
-}
-
-/// Opening a connection failed: nothing of the call was sent.
-pub(crate) fn cannot_connect(error: sqlx::Error) -> Error {
-    Error::Unavailable { reason: "DATABASE_AWAY", executed: Executed::No, source: Some(Box::new(error)) }
-}
+#[cfg(test)]
+mod tests;

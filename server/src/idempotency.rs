@@ -2,7 +2,7 @@
 //! It leaves the statement to the stores; what they keep is their row as JSON, read back by the row's own type.
 
 use prost::Message;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tonic::{Response, metadata::MetadataValue};
 use uuid::Uuid;
@@ -78,6 +78,14 @@ impl Write {
         Ok(())
     }
 
+    /// Begins anew after an attempt that failed and may be made again.
+    pub async fn again(&self, db: &mut TenantConnection) -> Result<(), Error> {
+        if self.validate_only {
+            db.undo().await?;
+        }
+        self.begin(db).await
+    }
+
     /// The end of `begin`: deferred checks, then nothing is left.
     pub async fn end(&self, db: &mut TenantConnection) -> Result<(), Error> {
         if self.validate_only {
@@ -90,8 +98,8 @@ impl Write {
 /// Tells a write from its own retry: its row if it wrote, the kept answer if it was done before, none if there is no row
 /// to write.
 ///
-/// A retry meets its first attempt as a unique violation (of the key, or of what the first attempt inserted), or as zero
-/// rows (of an etag that the first attempt outdated), so the key is read in both cases.
+/// A retry meets its first attempt as a unique violation (of the key, or of what the first attempt inserted), as zero rows
+/// (of an etag that the first attempt outdated) or as a bound that it would break now, so the key is read in each case.
 pub async fn settle<T: DeserializeOwned>(
     db: &mut TenantConnection,
     seal: &Seal,
@@ -101,7 +109,7 @@ pub async fn settle<T: DeserializeOwned>(
     let nothing = match attempt {
         Ok(Some(value)) => return Ok(Some(Outcome { value, replayed: false })),
         Ok(None) => Ok(None),
-        Err(error) if is_unique_violation(&error) => Err(error),
+        Err(error) if breaks_a_rule(&error) => Err(error),
         Err(error) => return Err(error.into()),
     };
     if let Some(request_id) = write.request_id
@@ -116,8 +124,31 @@ pub async fn settle<T: DeserializeOwned>(
     Ok(nothing?)
 }
 
-fn is_unique_violation(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.is_unique_violation())
+/// Whether the statement was well and what it met in the database forbade it: classes 22 and 23 of SQLSTATE.
+fn breaks_a_rule(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+}
+
+/// Keeps the answer to a write that found nothing to do, as a write's own statement keeps it: what a retry meets later
+/// may have changed.
+pub async fn keep(db: &mut TenantConnection, write: &Write, answer: &impl Serialize) -> Result<(), Error> {
+    let Some(request_id) = write.request_id else { return Ok(()) };
+    let tenant = db.tenant();
+    let answer = serde_json::to_value(answer).map_err(Error::internal)?;
+    let kept = sqlx::query!(
+        "insert into stead.request_ids (tenant_id, subject, method, request_id, request_hash, response, create_time)
+         values ($1, $2, $3, $4, $5, $6, stead.now())
+         on conflict do nothing",
+        tenant.0,
+        write.subject,
+        write.method,
+        request_id,
+        write.mark,
+        answer,
+    );
+    kept.execute(db).await?;
+    Ok(())
 }
 
 fn reused() -> Error {

@@ -1,19 +1,21 @@
 //! Field rules: one way to say a rule and to collect every broken one before anything is written.
 //! It leaves which field obeys which rule to the domains' models.
 
-use std::{collections::BTreeMap, fmt};
+mod facts;
+
+use std::{collections::HashSet, fmt};
 
 use iso_currency::Currency;
-use prost_types::{Struct, Value, value::Kind};
-use serde_json::{Map, Number};
 use stead_api::google::r#type::Money as ProtoMoney;
 use uuid::Uuid;
 
 use crate::error::Error;
 
-/// JSON of free facts (`settings`, `profile`, `attributes`) is at most this long.
-const STRUCT_BYTES: usize = 32 * 1024;
-const STRUCT_DEPTH: usize = 16;
+pub use facts::{TOO_MUCH_TOGETHER, to_struct, to_value};
+
+/// More paths of a mask than a caller needs who picks keys by hand; whoever wants more wants everything.
+pub const MASK_PATHS: usize = 1000;
+
 /// Beyond ±2^53 a double no longer holds every integer, and `google.protobuf.Value` holds doubles.
 pub const EXACT_INTEGER: i64 = 1 << 53;
 
@@ -24,40 +26,85 @@ pub struct Violation {
     pub field: String,
     /// The rule and what to do.
     pub rule: String,
+    /// Its own reason in the error table, where it has one.
+    pub reason: Option<&'static str>,
 }
+
+/// More broken rules than these are counted and no longer kept: a small message can break very many, each with a long path.
+const KEPT: usize = 100;
 
 /// Every rule that a request breaks.
 #[derive(Clone, Debug, Default)]
 pub struct Violations {
     list: Vec<Violation>,
-    reason: Option<&'static str>,
+    more: usize,
+    /// What programs need of the first of a kind, such as the `offset` of a filter's fault.
+    metadata: Vec<(&'static str, String)>,
+    /// The permission that is missing, whatever else is wrong, and the rule that says so.
+    forbidden: Option<Box<(&'static str, Violation)>>,
 }
 
 impl Violations {
     /// Adds a broken rule.
     pub fn add(&mut self, field: impl Into<String>, rule: impl Into<String>) {
-        self.list.push(Violation { field: field.into(), rule: rule.into() });
+        self.push(Violation { field: field.into(), rule: rule.into(), reason: None });
     }
 
     /// Adds a broken rule that has a reason of its own in the error table, such as `PAGE_TOKEN_INVALID`.
-    pub fn add_with_reason(&mut self, reason: &'static str, field: &str, rule: &str) {
-        self.reason.get_or_insert(reason);
-        self.add(field, rule);
+    pub fn add_with_reason(&mut self, reason: &'static str, field: impl Into<String>, rule: impl Into<String>) {
+        self.push(Violation { field: field.into(), rule: rule.into(), reason: Some(reason) });
+    }
+
+    /// Adds that a field needs a permission which the caller lacks: that alone is the request's error (AIP-211).
+    pub fn forbid(&mut self, permission: &'static str, field: &str, rule: &str) {
+        let violation = Violation { field: field.into(), rule: rule.into(), reason: Some("PERMISSION_MISSING") };
+        self.forbidden.get_or_insert_with(|| Box::new((permission, violation.clone())));
+        self.push(violation);
+    }
+
+    fn push(&mut self, violation: Violation) {
+        if self.list.len() < KEPT {
+            self.list.push(violation);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// Tells programs what the words of a broken rule tell people; the first of a kind counts.
+    pub fn tell(&mut self, key: &'static str, value: impl ToString) {
+        if self.metadata.iter().all(|(known, _)| *known != key) {
+            self.metadata.push((key, value.to_string()));
+        }
+    }
+
+    /// Adds the rules that an entry of a batch breaks; `at` is its path in the request, such as `requests[3].`.
+    pub fn absorb(&mut self, at: &str, entry: Violations) {
+        let placed = |violation: Violation| Violation { field: format!("{at}{}", violation.field), ..violation };
+        self.more += entry.more;
+        entry.metadata.into_iter().for_each(|(key, value)| self.tell(key, value));
+        entry.list.into_iter().for_each(|violation| self.push(placed(violation)));
+        if self.forbidden.is_none() {
+            self.forbidden = entry.forbidden.map(|first| Box::new((first.0, placed(first.1))));
+        }
     }
 
     /// The request's error, if any rule is broken.
-    pub fn into_result(self) -> Result<(), Error> {
+    pub fn into_result(mut self) -> Result<(), Error> {
+        if let Some(forbidden) = self.forbidden.take() {
+            let (permission, Violation { field, rule, .. }) = *forbidden;
+            return Err(Error::ForbiddenField { permission, field, rule });
+        }
         if self.list.is_empty() { Ok(()) } else { Err(Error::Invalid(self)) }
     }
 
-    /// The broken rules in the order they were found.
+    /// The first 100 of the broken rules, in the order they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Violation> {
         self.list.iter()
     }
 
     /// How many rules are broken.
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.list.len() + self.more
     }
 
     /// Whether no rule is broken.
@@ -65,9 +112,14 @@ impl Violations {
         self.list.is_empty()
     }
 
-    /// The reason in the error table.
+    /// The reason in the error table: the first that a broken rule has of its own.
     pub fn reason(&self) -> &'static str {
-        self.reason.unwrap_or("FIELD_RULE_BROKEN")
+        self.list.iter().find_map(|violation| violation.reason).unwrap_or("FIELD_RULE_BROKEN")
+    }
+
+    /// What programs need beside the reason.
+    pub fn metadata(&self) -> &[(&'static str, String)] {
+        &self.metadata
     }
 
     /// A text of `min` to `max` characters without NUL.
@@ -81,7 +133,7 @@ impl Violations {
         } else if length > max {
             self.add(field, format!("has more than {max} characters: shorten it"));
         }
-        self.no_nul(field, text);
+        self.no_nul(&field, text);
     }
 
     /// A text of at most `max` bytes without NUL.
@@ -89,12 +141,12 @@ impl Violations {
         if text.len() > max {
             self.add(field, format!("has {} bytes, more than {max}: shorten it", text.len()));
         }
-        self.no_nul(field, text);
+        self.no_nul(&field, text);
     }
 
-    fn no_nul(&mut self, field: &str, text: &str) {
+    fn no_nul(&mut self, field: &dyn fmt::Display, text: &str) {
         if text.contains('\0') {
-            self.add(field, "holds a NUL character, which cannot be stored: take it out");
+            self.add(field.to_string(), "holds a NUL character, which cannot be stored: take it out");
         }
     }
 
@@ -119,16 +171,23 @@ impl Violations {
 
     /// The id that a client brings on create, else a new UUIDv7.
     pub fn new_id(&mut self, field: &str, id: &str) -> Uuid {
+        if id.is_empty() { Uuid::now_v7() } else { self.own_id(field, id, ": send one, or nothing") }
+    }
+
+    /// The id that a client has to bring.
+    pub fn id(&mut self, field: &str, id: &str) -> Uuid {
         if id.is_empty() {
-            return Uuid::now_v7();
+            self.add(field, "is required: make a UUID");
+            return Uuid::nil();
         }
-        match hyphenated(id) {
-            Some(id) if !id.is_nil() && !id.is_max() => id,
-            _ => {
-                self.add(field, "is not a UUID such as 0193d9a6-5c3e-7e4b-9a4f-1f2e3d4c5b6a: send one, or nothing");
-                Uuid::nil()
-            }
-        }
+        self.own_id(field, id, "")
+    }
+
+    fn own_id(&mut self, field: &str, id: &str, choice: &str) -> Uuid {
+        hyphenated(id).filter(|id| !id.is_nil() && !id.is_max()).unwrap_or_else(|| {
+            self.add(field, format!("is not a UUID such as 0193d9a6-5c3e-7e4b-9a4f-1f2e3d4c5b6a{choice}"));
+            Uuid::nil()
+        })
     }
 
     /// The idempotency key of a write (AIP-155).
@@ -143,64 +202,6 @@ impl Violations {
         id
     }
 
-    /// Free facts as JSON.
-    pub fn object(&mut self, field: &str, facts: Option<Struct>) -> Map<String, serde_json::Value> {
-        let mut map = Map::new();
-        for (key, value) in facts.unwrap_or_default().fields {
-            self.no_nul(field, &key);
-            let path = format!("{field}.{key}");
-            map.insert(key, self.value(&path, value, 2));
-        }
-        let length = stored_length(&map);
-        if length > STRUCT_BYTES {
-            self.add(field, format!("has {length} bytes as JSON, a space after each colon and comma, more than {STRUCT_BYTES}: store less"));
-        }
-        map
-    }
-
-    fn value(&mut self, path: &str, value: Value, depth: usize) -> serde_json::Value {
-        use serde_json::Value as Json;
-        let is_container = matches!(value.kind, Some(Kind::ListValue(_) | Kind::StructValue(_)));
-        if is_container && depth > STRUCT_DEPTH {
-            self.add(path, format!("lies deeper than {STRUCT_DEPTH} levels: flatten it"));
-            return Json::Null;
-        }
-        match value.kind {
-            None | Some(Kind::NullValue(_)) => Json::Null,
-            Some(Kind::BoolValue(flag)) => Json::Bool(flag),
-            Some(Kind::StringValue(text)) => {
-                self.no_nul(path, &text);
-                Json::String(text)
-            }
-            Some(Kind::NumberValue(number)) => self.number(path, number),
-            Some(Kind::ListValue(list)) => {
-                let items = list.values.into_iter().enumerate();
-                Json::Array(items.map(|(at, item)| self.value(&format!("{path}[{at}]"), item, depth + 1)).collect())
-            }
-            Some(Kind::StructValue(object)) => {
-                let mut map = Map::new();
-                for (key, item) in object.fields {
-                    self.no_nul(path, &key);
-                    let path = format!("{path}.{key}");
-                    map.insert(key, self.value(&path, item, depth + 1));
-                }
-                Json::Object(map)
-            }
-        }
-    }
-
-    fn number(&mut self, path: &str, number: f64) -> serde_json::Value {
-        if !number.is_finite() {
-            self.add(path, "is not a finite number");
-        } else if number.fract() == 0.0 {
-            if number.abs() <= EXACT_INTEGER as f64 {
-                return serde_json::Value::from(number as i64);
-            }
-            self.add(path, "is an integer beyond ±2^53, which a double does not hold exactly: send it as a string");
-        }
-        Number::from_f64(number).map_or(serde_json::Value::Null, serde_json::Value::Number)
-    }
-
     /// The paths of an update mask, in snake_case and each once: `settable` fields, keys below `facts` (`attributes.KEY`), or
     /// `*` for every settable field that `all` lets through. Output-only paths are passed over (AIP-203).
     pub fn mask(
@@ -211,25 +212,36 @@ impl Violations {
         facts: &str,
         all: impl Fn(&&str) -> bool,
     ) -> Vec<String> {
-        let mut paths: Vec<String> = Vec::new();
+        let (mut paths, mut seen) = (Vec::new(), HashSet::new());
+        let mut choice = format!(": use {}, `{facts}.KEY` or `*`", settable.join(", "));
+        if mask.paths.len() > MASK_PATHS {
+            let count = mask.paths.len();
+            self.add("update_mask", format!("has {count} paths, more than {MASK_PATHS}: send `*` for all fields"));
+            return paths;
+        }
         for path in mask.paths {
             let (field, key) = path.split_once('.').map_or((path.as_str(), None), |(field, key)| (field, Some(key)));
             let field = snake_case(field);
+            let mut take = |path: String| {
+                if !seen.contains(&path) {
+                    seen.insert(path.clone());
+                    paths.push(path);
+                }
+            };
             match key {
                 None if field == "*" => {
-                    paths.extend(settable.iter().copied().filter(|path| all(path)).map(str::to_owned))
+                    settable.iter().filter(|path| all(path)).for_each(|path| take((*path).to_owned()));
                 }
-                None if settable.contains(&field.as_str()) => paths.push(field),
+                None if settable.contains(&field.as_str()) => take(field),
                 None if output_only.contains(&field.as_str()) => {}
-                Some(key) if field == facts && !key.is_empty() => paths.push(format!("{field}.{key}")),
+                Some(key) if field == facts && !key.is_empty() => take(format!("{field}.{key}")),
                 _ => self.add(
                     "update_mask",
-                    format!("has the path `{path}`, which no field has: use {} or `*`", settable.join(", ")),
+                    // What there is to choose from is told once.
+                    format!("has the path `{}`, which no field has{}", shown(&path), std::mem::take(&mut choice)),
                 ),
             }
         }
-        let mut seen = std::collections::HashSet::new();
-        paths.retain(|path| seen.insert(path.clone()));
         paths
     }
 
@@ -242,19 +254,19 @@ impl Violations {
             return nothing;
         };
         if money.units < 0 || money.nanos < 0 || money.nanos > 999_999_999 {
-            self.add(field, "is negative, or its nanos are beyond 999,999,999");
+            self.add(field, "is negative, or its nanos are not 0 to 999,999,999: send 0 or more");
             return nothing;
         }
         let (scale, grain) = (10i64.pow(exponent.into()), 10i32.pow(9 - u32::from(exponent)));
         if money.nanos % grain != 0 {
             self.add(
                 format!("{field}.nanos"),
-                format!("is finer than the minor unit: {} has {exponent} decimals", money.currency_code),
+                format!("is finer than the minor unit: {} has {exponent} decimals: round it", money.currency_code),
             );
         }
         let minor = money.units.checked_mul(scale).and_then(|minor| minor.checked_add((money.nanos / grain).into()));
         if minor.is_none() {
-            self.add(format!("{field}.units"), "is too large to count in minor units within 63 bits");
+            self.add(format!("{field}.units"), "is too large to count in minor units within 63 bits: send less");
         }
         Money { minor: minor.unwrap_or_default(), ..nothing }
     }
@@ -263,15 +275,20 @@ impl Violations {
 impl fmt::Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(first) = self.list.first() else { return f.write_str("no rule is broken") };
-        match self.list.len() {
+        match self.len() {
             1 => write!(f, "{} {}", first.field, first.rule),
             n => write!(f, "{n} rules are broken, the first: {} {}", first.field, first.rule),
         }
     }
 }
 
+/// As much of a caller's own word as a refusal repeats.
+pub fn shown(word: &str) -> &str {
+    word.char_indices().nth(100).map_or(word, |(end, _)| &word[..end])
+}
+
 /// Masks come in lowerCamelCase from JSON clients.
-fn snake_case(field: &str) -> String {
+pub fn snake_case(field: &str) -> String {
     field.chars().fold(String::with_capacity(field.len() + 4), |mut snake, letter| {
         if letter.is_ascii_uppercase() {
             snake.push('_');
@@ -281,23 +298,8 @@ fn snake_case(field: &str) -> String {
     })
 }
 
-/// The length of JSON as PostgreSQL writes it, with a space after each colon and comma: the database measures the same.
-fn stored_length(map: &Map<String, serde_json::Value>) -> usize {
-    fn spaces(value: &serde_json::Value) -> usize {
-        match value {
-            serde_json::Value::Array(items) => items.len().saturating_sub(1) + items.iter().map(spaces).sum::<usize>(),
-            serde_json::Value::Object(map) => object_spaces(map),
-            _ => 0,
-        }
-    }
-    fn object_spaces(map: &Map<String, serde_json::Value>) -> usize {
-        map.len() + map.len().saturating_sub(1) + map.values().map(spaces).sum::<usize>()
-    }
-    serde_json::to_string(map).map_or(usize::MAX, |json| json.len() + object_spaces(map))
-}
-
 /// A UUID in its canonical text form alone: the crate would also take braces, URNs and bare digits.
-fn hyphenated(text: &str) -> Option<Uuid> {
+pub fn hyphenated(text: &str) -> Option<Uuid> {
     if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
 }
 
@@ -319,91 +321,10 @@ impl From<Money> for ProtoMoney {
     }
 }
 
-/// Stored JSON as the contract's `Struct`.
-pub fn to_struct(json: serde_json::Value) -> Struct {
-    match json {
-        serde_json::Value::Object(map) => {
-            Struct { fields: map.into_iter().map(|(key, value)| (key, to_value(value))).collect() }
-        }
-        _ => Struct { fields: BTreeMap::new() },
-    }
-}
-
-/// Stored JSON as the contract's `Value`.
-pub fn to_value(json: serde_json::Value) -> Value {
-    use serde_json::Value as Json;
-    let kind = match json {
-        Json::Null => Kind::NullValue(0),
-        Json::Bool(flag) => Kind::BoolValue(flag),
-        Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
-        Json::String(text) => Kind::StringValue(text),
-        Json::Array(items) => {
-            Kind::ListValue(prost_types::ListValue { values: items.into_iter().map(to_value).collect() })
-        }
-        object @ Json::Object(_) => Kind::StructValue(to_struct(object)),
-    };
-    Value { kind: Some(kind) }
-}
-
 /// A time as the contract's `Timestamp`.
 pub fn to_timestamp(time: chrono::DateTime<chrono::Utc>) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos() as i32 }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn money(currency: &str, units: i64, nanos: i32) -> (Money, Violations) {
-        let mut violations = Violations::default();
-        let proto = ProtoMoney { currency_code: currency.into(), units, nanos };
-        (violations.money("price", &proto), violations)
-    }
-
-    #[test]
-    fn amounts_keep_to_the_minor_unit_of_their_currency() {
-        for (currency, units, nanos, minor) in
-            [("EUR", 12, 340_000_000, 1_234), ("JPY", 500, 0, 500), ("KWD", 1, 5_000_000, 1_005)]
-        {
-            let (read, violations) = money(currency, units, nanos);
-            assert!(violations.is_empty(), "{currency}: {violations}");
-            assert_eq!(read.minor, minor);
-            assert_eq!(ProtoMoney::from(read), ProtoMoney { currency_code: currency.into(), units, nanos });
-        }
-        for (currency, units, nanos) in [
-            ("EUR", 0, 1_000_000),
-            ("JPY", 0, 500_000_000),
-            ("EUR", -1, 0),
-            ("eur", 1, 0),
-            ("XXX", 1, 0),
-            ("EUR", i64::MAX, 0),
-        ] {
-            assert_eq!(money(currency, units, nanos).1.len(), 1, "{currency} {units} {nanos}");
-        }
-    }
-
-    #[test]
-    fn free_facts_are_bounded_in_depth_size_and_numbers() {
-        let nested = |levels: usize| {
-            let leaf = Value { kind: Some(Kind::BoolValue(true)) };
-            let wrap = |inner| Value { kind: Some(Kind::StructValue(Struct { fields: [("a".into(), inner)].into() })) };
-            Struct { fields: [("a".into(), (1..levels).fold(leaf, |inner, _| wrap(inner)))].into() }
-        };
-        let number = |number| Struct { fields: [("n".into(), Value { kind: Some(Kind::NumberValue(number)) })].into() };
-        let broken = |facts| {
-            let mut violations = Violations::default();
-            violations.object("attributes", Some(facts));
-            violations.len()
-        };
-        assert_eq!(broken(nested(STRUCT_DEPTH)), 0);
-        assert_eq!(broken(nested(STRUCT_DEPTH + 1)), 1);
-        assert_eq!(broken(number(EXACT_INTEGER as f64)), 0);
-        assert_eq!(broken(number((EXACT_INTEGER + 2) as f64)), 1);
-        assert_eq!(broken(number(f64::NAN)), 1);
-        let text = |length: usize| Struct {
-            fields: [("t".into(), Value { kind: Some(Kind::StringValue("x".repeat(length))) })].into(),
-        };
-        assert_eq!(broken(text(STRUCT_BYTES - r#"{"t": ""}"#.len())), 0);
-        assert_eq!(broken(text(STRUCT_BYTES - r#"{"t": ""}"#.len() + 1)), 1);
-    }
-}
+mod tests;

@@ -1,27 +1,26 @@
 //! Connections to PostgreSQL that are always in one tenant's context: a small pool of our own, cancel safety, transactions.
-//! It leaves what is asked to the stores and the words of failures to `error`.
+//! It leaves what is asked to the stores, a statement at work to `statement` and the words of failures to `error`.
 //!
 //! Why not the driver's pool: a connection here remembers the tenant whose context it is in, so that a call of the same
 //! tenant needs one exchange with PostgreSQL instead of three; and a call that is dropped in the middle of a statement or
 //! a transaction closes its connection instead of handing it on.
 
+mod statement;
+
 use std::{
     fmt,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use futures_util::{Stream, future::BoxFuture, stream::BoxStream};
+use futures_util::{future::BoxFuture, stream::BoxStream};
 use sqlx::{
     Connection, Either, Execute, Executor, PgConnection, Postgres, SqlStr,
-    error::BoxDynError,
-    postgres::{PgArguments, PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+    postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::Span;
 
+use self::statement::Statement;
 use crate::{
     error::{Error, cannot_connect},
     principal::TenantId,
@@ -142,6 +141,11 @@ impl Pool {
         ping.map_err(|_| Error::unavailable("DATABASE_AWAY"))?.map_err(cannot_connect)
     }
 
+    /// How many connections there are at most.
+    pub fn size(&self) -> usize {
+        self.0.size
+    }
+
     /// Connections open and waiting for work, and those at work.
     pub fn counts(&self) -> (usize, usize) {
         (self.idle().len(), self.0.size - self.0.permits.available_permits())
@@ -220,6 +224,23 @@ impl TenantConnection {
         sqlx::query("begin").execute(&mut *self).await.map(drop)
     }
 
+    /// Opens a transaction that sees the database as of one moment and writes nothing. PostgreSQL ends it when nothing is
+    /// asked of it for longer than `idle`.
+    pub async fn begin_snapshot(&mut self, idle: Duration) -> Result<(), sqlx::Error> {
+        self.in_transaction = true;
+        sqlx::query("begin isolation level repeatable read read only").execute(&mut *self).await?;
+        // The context as well: a remembered one is in doubt until a statement has found something.
+        sqlx::query(
+            "select set_config('idle_in_transaction_session_timeout', $1::text, true),
+               set_config('stead.tenant', $2::text, true)",
+        )
+        .bind(idle.as_millis().to_string())
+        .bind(self.tenant.0.to_string())
+        .execute(&mut *self)
+        .await
+        .map(drop)
+    }
+
     /// Ends the transaction.
     pub async fn commit(&mut self) -> Result<(), sqlx::Error> {
         sqlx::query("commit").execute(&mut *self).await?;
@@ -227,9 +248,20 @@ impl TenantConnection {
         Ok(())
     }
 
-    /// Runs the deferred checks, then undoes the transaction: the end of `validate_only`.
+    /// Runs the deferred checks, then undoes the transaction, if there is one: the end of `validate_only`.
     pub async fn check_and_undo(&mut self) -> Result<(), sqlx::Error> {
+        if !self.in_transaction {
+            return Ok(());
+        }
         sqlx::query("set constraints all immediate").execute(&mut *self).await?;
+        self.undo().await
+    }
+
+    /// Undoes the transaction, if there is one, also one that a failed statement has spoilt.
+    pub async fn undo(&mut self) -> Result<(), sqlx::Error> {
+        if !self.in_transaction {
+            return Ok(());
+        }
         sqlx::query("rollback").execute(&mut *self).await?;
         (self.in_transaction, self.remembered) = (false, None);
         Ok(())
@@ -261,7 +293,6 @@ impl fmt::Debug for TenantConnection {
     }
 }
 
-/// Each statement is a span and a measurement, and is in flight until its last row or its error.
 impl<'c> Executor<'c> for &'c mut TenantConnection {
     type Database = Postgres;
 
@@ -308,113 +339,5 @@ impl<'c> Executor<'c> for &'c mut TenantConnection {
         'c: 'e,
     {
         self.inner().describe(sql)
-    }
-}
-
-/// A statement at work.
-struct Statement<'e> {
-    rows: BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>,
-    marks: Marks<'e>,
-    operation: &'static str,
-    span: Span,
-    started: Instant,
-}
-
-/// What a statement may change of its connection while the driver holds the rest.
-struct Marks<'e> {
-    in_flight: &'e mut bool,
-    remembered: &'e mut Option<TenantId>,
-    broken: &'e mut bool,
-}
-
-impl<'e> Statement<'e> {
-    fn start<'q: 'e, E: Execute<'q, Postgres> + 'q>(
-        db: &'e mut TenantConnection,
-        query: E,
-    ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>> {
-        let TenantConnection { connection, in_flight, remembered, broken, .. } = db;
-        let Some(connection) = connection else { unreachable!("the connection is taken by `drop` alone") };
-        *in_flight = true;
-        let (operation, query) = Named::read(query);
-        Box::pin(Statement {
-            rows: connection.fetch_many(query),
-            marks: Marks { in_flight, remembered, broken },
-            operation,
-            span: telemetry::statement_span(operation),
-            started: Instant::now(),
-        })
-    }
-
-    fn finish(&mut self, ok: bool) {
-        if std::mem::take(self.marks.in_flight) {
-            telemetry::metrics().statement_finished(self.operation, ok, self.started.elapsed());
-        }
-    }
-}
-
-impl Stream for Statement<'_> {
-    type Item = Result<Either<PgQueryResult, PgRow>, sqlx::Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        let _entered = this.span.enter();
-        let step = std::task::ready!(this.rows.as_mut().poll_next(context));
-        drop(_entered);
-        match &step {
-            Some(Ok(_)) => {}
-            None => this.finish(true),
-            Some(Err(error)) => {
-                // Whatever went wrong, the remembered context is in doubt; what is no answer of the server ends the connection.
-                *this.marks.remembered = None;
-                *this.marks.broken |= error.as_database_error().is_none();
-                this.finish(false);
-            }
-        }
-        Poll::Ready(step)
-    }
-}
-
-/// A query that has been asked for its text, so that its measurement can say what kind of statement it is.
-struct Named {
-    sql: SqlStr,
-    arguments: Option<Result<Option<PgArguments>, BoxDynError>>,
-    persistent: bool,
-}
-
-impl Named {
-    fn read<'q>(mut query: impl Execute<'q, Postgres>) -> (&'static str, Named) {
-        let (persistent, arguments) = (query.persistent(), Some(query.take_arguments()));
-        let sql = query.sql();
-        (operation(sql.as_str()), Named { sql, arguments, persistent })
-    }
-}
-
-impl Execute<'_, Postgres> for Named {
-    fn sql(self) -> SqlStr {
-        self.sql
-    }
-
-    fn statement(&self) -> Option<&PgStatement> {
-        None
-    }
-
-    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
-        self.arguments.take().unwrap_or(Ok(None))
-    }
-
-    fn persistent(&self) -> bool {
-        self.persistent
-    }
-}
-
-/// What a statement does first of all to a table, as OpenTelemetry's `db.operation.name`.
-fn operation(sql: &str) -> &'static str {
-    const WRITES: [(&str, &str); 3] =
-        [("insert into stead.", "insert"), ("update stead.", "update"), ("delete from stead.", "delete")];
-    let write = WRITES.into_iter().filter_map(|(words, name)| Some((sql.find(words)?, name))).min();
-    match write {
-        Some((_, name)) => name,
-        None if sql.contains("select") => "select",
-        None => "transaction",
     }
 }

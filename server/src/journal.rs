@@ -1,5 +1,6 @@
-//! Reading what the database's triggers wrote: one entry for each change, with fields as the contract names them.
-//! It leaves listing entries, and who may see which of their values, to `audit`.
+//! Reading what the database's triggers wrote: one entry for each change, with fields as the contract names them, and what
+//! the entries of one resource tell of its revisions.
+//! It leaves listing entries, and who may see which of their values, to `audit` and the domains.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -7,7 +8,7 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::rules::EXACT_INTEGER;
+use crate::{db::TenantConnection, rules::EXACT_INTEGER};
 
 /// An entry as the database holds it, less what would show one tenant how much the others write.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -68,9 +69,9 @@ impl Entry {
         }
     }
 
-    /// Who did it. Without the facts of a call the triggers name the database role.
+    /// Who did it.
     pub fn actor(&self) -> String {
-        if self.actor == self.db_role { format!("roles/{}", self.actor) } else { self.actor.clone() }
+        actor(&self.actor, &self.db_role)
     }
 
     /// Takes the changes out of the entry, in alphabetical order of the fields.
@@ -118,6 +119,85 @@ impl Entry {
         }
         columns
     }
+}
+
+/// A resource as the journal knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Life {
+    /// Its collection.
+    pub resource_type: &'static str,
+    /// Its id.
+    pub id: Uuid,
+    /// When it was created: it leaves few months to look in, and keeps out what had the id before.
+    pub since: DateTime<Utc>,
+}
+
+/// What an entry tells of a revision of its resource.
+#[derive(Debug, Clone)]
+pub struct Revision {
+    /// Its number.
+    pub revision: i64,
+    /// What happened.
+    pub action: String,
+    /// When the resource was written.
+    pub time: DateTime<Utc>,
+    /// The columns that it changed, as they were before: all of them when it deleted.
+    pub old_values: Option<Value>,
+    /// Every column as of this revision, if the entry holds it whole.
+    pub whole: Option<Value>,
+    actor: String,
+    db_role: String,
+}
+
+impl Revision {
+    /// Who did it.
+    pub fn actor(&self) -> String {
+        actor(&self.actor, &self.db_role)
+    }
+}
+
+impl Life {
+    /// The revisions behind the first number up to the second, oldest first.
+    pub async fn revisions(
+        &self,
+        db: &mut TenantConnection,
+        (after, last): (i64, i64),
+    ) -> Result<Vec<Revision>, sqlx::Error> {
+        let tenant = db.tenant().0;
+        sqlx::query_file_as!(
+            Revision,
+            "src/journal/revisions.sql",
+            tenant,
+            self.id,
+            self.resource_type,
+            self.since,
+            after,
+            last
+        )
+        .fetch_all(db)
+        .await
+    }
+
+    /// The oldest revision, if the journal holds one.
+    pub async fn first_revision(&self, db: &mut TenantConnection) -> Result<Option<i64>, sqlx::Error> {
+        let tenant = db.tenant().0;
+        sqlx::query_file_scalar!("src/journal/first_revision.sql", tenant, self.id, self.resource_type, self.since)
+            .fetch_one(db)
+            .await
+    }
+
+    /// The newest revision up to a number, if the journal holds one.
+    pub async fn last_revision(&self, db: &mut TenantConnection, last: i64) -> Result<Option<i64>, sqlx::Error> {
+        let tenant = db.tenant().0;
+        sqlx::query_file_scalar!("src/journal/last_revision.sql", tenant, self.id, self.resource_type, self.since, last)
+            .fetch_one(db)
+            .await
+    }
+}
+
+/// Without the facts of a call the triggers name the database role.
+fn actor(actor: &str, db_role: &str) -> String {
+    if actor == db_role { format!("roles/{actor}") } else { actor.to_owned() }
 }
 
 /// When an entry of that id was written: its id holds the millisecond, and the millisecond tells the month to look in.

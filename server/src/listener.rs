@@ -33,6 +33,10 @@ use crate::stack::Peer;
 const CONNECTIONS: usize = 4096;
 const STREAMS: u32 = 256;
 const RESETS: usize = 64;
+/// How many bytes may come before they are read. Half of a connection's is also what h2 lets small frames cost that nobody has
+/// read yet, up to 256 bytes each: more than enough for a message on every stream, where an adaptive window, which begins
+/// at 64 KiB, breaks the connection at about 150 of them.
+const WINDOW: u32 = 1024 * 1024;
 const HEADER_BYTES: u32 = 16 * 1024;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -133,7 +137,8 @@ where
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS)
         .max_header_list_size(HEADER_BYTES)
-        .adaptive_window(true)
+        .initial_connection_window_size(WINDOW)
+        .initial_stream_window_size(WINDOW)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(services));

@@ -4,7 +4,9 @@
 mod authenticate;
 mod authorize;
 mod deadline;
+mod refusals;
 mod trace;
+mod vigil;
 
 use std::time::Duration;
 
@@ -46,8 +48,10 @@ pub fn around(services: Router, stack: Stack) -> Router {
             .layer(from_fn_with_state(stack.clone(), deadline::layer))
             // Here because nothing of a stranger's message is decoded: the headers decide.
             .layer(from_fn_with_state(stack.clone(), authenticate::layer))
-            // Innermost, because it needs the principal, and no service is reached without it.
-            .layer(from_fn_with_state(stack, authorize::layer)),
+            // Here because it needs the principal, and no service is reached without it.
+            .layer(from_fn_with_state(stack, authorize::layer))
+            // Innermost, because what the layers around it refuse has its reason already, and is measured by it.
+            .layer(from_fn(refusals::layer)),
     )
 }
 
@@ -55,3 +59,6 @@ pub fn around(services: Router, stack: Stack) -> Router {
 fn refuse(error: Error) -> Response {
     Status::from(error).into_http::<Body>()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,11 +8,13 @@ use tonic::{Request, Response, Status};
 
 use super::{
     model::{NEWEST_FIRST, ORDERS, place, shown_to},
-    store,
+    store::{self, TABLE},
 };
 use crate::{
     db::Database,
     error::Error,
+    filter::Filter,
+    listing::List,
     page::{Asked, Page},
     principal::Call,
     rules::Violations,
@@ -48,10 +50,11 @@ impl Service {
         let page = Page::read(asked, ORDERS, &call.principal, &self.seal, &mut violations);
         violations.into_result()?;
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        let rows = store::list(&mut db, &page).await?;
+        let list = List { table: &TABLE, page: &page, filter: &Filter::default(), show_deleted: true };
+        let found = list.rows(&mut db).await?;
         drop(db);
         let (audit_entries, next_page_token) =
-            page.answer(asked.method, rows, &call.principal, &self.seal, place, |entry| {
+            page.answer(asked.method, found, &call.principal, &self.seal, place, |entry| {
                 shown_to(entry, &call.principal)
             });
         Ok(Response::new(v1::ListAuditEntriesResponse { audit_entries, next_page_token }))

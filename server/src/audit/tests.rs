@@ -8,7 +8,7 @@ use stead_api::{
     servers::audit_service_server::AuditService,
     v1::{self, audit_entry::Action},
 };
-use stead_harness::Role;
+use stead_harness::{FaultProxy, Role};
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
@@ -34,7 +34,12 @@ struct World {
 impl World {
     async fn new() -> World {
         let database = stead_harness::Database::fresh().await;
-        let options = database.url(Role::App).parse().unwrap();
+        let url = database.url(Role::App);
+        World::at(database, &url).await
+    }
+
+    async fn at(database: stead_harness::Database, url: &str) -> World {
+        let options = url.parse().unwrap();
         let app = Pool::new("stead_app", options, 2, Duration::from_secs(5));
         let seal = Seal::new(&SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap());
         let service = Service::new(Database { app, platform: None }, Arc::new(seal));
@@ -197,6 +202,30 @@ async fn entries_of_one_moment_are_listed_once_each() {
         }
     }
     assert_eq!(names.len(), 26, "the tenant and 25 products");
+}
+
+#[tokio::test]
+async fn a_page_of_long_entries_is_read_no_further_than_an_answer_goes() {
+    let proxy = FaultProxy::before_postgres().await;
+    let database = stead_harness::Database::fresh().await;
+    let url = database.url_by(Role::App, &proxy);
+    let world = World::at(database, &url).await;
+    let sql = "insert into stead.products (tenant_id, id, sku, display_name, description, creator, updater)
+        select 'TENANT', gen_random_uuid(), 's' || n, 'S', repeat('d', 100000), 'x', 'x' from generate_series(1, 70) n";
+    world.write("", sql).await;
+    let (mut sizes, mut page_token) = (vec![], String::new());
+    loop {
+        let before = proxy.counts().bytes_to_client;
+        let page = world.page(1000, &page_token, &["audit.read"]).await;
+        let read = proxy.counts().bytes_to_client - before;
+        assert!(read < 3_500_000, "{read} bytes for {} entries", page.audit_entries.len());
+        sizes.push(page.audit_entries.len());
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(sizes, [31, 31, 9], "the tenant and 70 products");
 }
 
 #[tokio::test]

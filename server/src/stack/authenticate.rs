@@ -1,18 +1,21 @@
 //! Who calls: exactly one credential, read from the headers before anything of the message is decoded.
 //! It leaves verifying the credential to `auth`.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::Response,
 };
 use http::HeaderMap;
-use uuid::Uuid;
+use tokio::time::timeout_at;
 
-use super::{Stack, deadline::Deadline, refuse};
+use super::{Stack, deadline::Deadline, refuse, vigil};
 use crate::{
     error::Error,
     principal::{Call, Facts, Principal, TenantId},
+    rules::hyphenated,
 };
 
 pub(super) async fn layer(State(stack): State<Stack>, mut request: Request, next: Next) -> Response {
@@ -27,13 +30,21 @@ pub(super) async fn layer(State(stack): State<Stack>, mut request: Request, next
         Ok(principal) => principal,
         Err(error) => return refuse(error),
     };
-    if let Some(method) = method {
-        let extensions = request.extensions_mut();
-        let facts = extensions.remove::<Facts>().unwrap_or_default();
-        let deadline = extensions.get::<Deadline>().map_or_else(tokio::time::Instant::now, |deadline| deadline.0);
-        extensions.insert(Call { principal, method, deadline, facts });
+    let Some(method) = method else { return next.run(request).await };
+    let extensions = request.extensions_mut();
+    let facts = extensions.remove::<Facts>().unwrap_or_default();
+    let deadline = extensions.get::<Deadline>().map_or_else(tokio::time::Instant::now, |deadline| deadline.0);
+    extensions.insert(Call { principal, method, deadline, facts });
+    if !method.streaming {
+        return next.run(request).await;
     }
-    next.run(request).await
+    let asked = Arc::new((stack, request.headers().clone()));
+    let holds = move || {
+        let asked = Arc::clone(&asked);
+        let holds = async move { self::principal(&asked.0, &asked.1).await.map(drop) };
+        async move { timeout_at(deadline, holds).await.unwrap_or(Err(Error::DeadlineExceeded)) }
+    };
+    vigil::keep(request, next, holds).await
 }
 
 async fn principal(stack: &Stack, headers: &HeaderMap) -> Result<Principal, Error> {
@@ -53,7 +64,7 @@ async fn principal(stack: &Stack, headers: &HeaderMap) -> Result<Principal, Erro
 fn asked_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Error> {
     let mut asked = headers.get_all("stead-tenant").iter();
     let Some(tenant) = asked.next() else { return Ok(None) };
-    let id = tenant.to_str().ok().and_then(|name| Uuid::try_parse(name.strip_prefix("tenants/")?).ok());
+    let id = tenant.to_str().ok().and_then(|name| hyphenated(name.strip_prefix("tenants/")?));
     match (id, asked.next()) {
         (Some(id), None) => Ok(Some(TenantId(id))),
         _ => Err(Error::invalid("metadata.stead-tenant", "is not one name of the form `tenants/{uuid}`")),

@@ -6,7 +6,6 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use stead_api::Idempotency;
 
 use super::{Stack, refuse};
 use crate::{
@@ -28,9 +27,9 @@ async fn admit(stack: &Stack, call: &Call) -> Result<(), Error> {
     if !call.principal.permissions.allow(call.method.permission) {
         return Err(Error::Forbidden(call.method.permission));
     }
-    // A write is journalled by its own statement; a read leaves a mark only if it is made here, before the answer.
-    let looks_into_a_tenant = call.principal.platform && call.principal.tenant != TenantId::PLATFORM;
-    if looks_into_a_tenant && call.method.idempotency == Idempotency::NoSideEffects {
+    // Before the answer, and of writes as well: one that changes nothing or is only tried leaves no entry of its own, and
+    // shows what it would have written.
+    if call.principal.platform && call.principal.tenant != TenantId::PLATFORM {
         auth::record_access(&stack.db, call).await?;
     }
     Ok(())

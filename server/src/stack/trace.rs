@@ -1,13 +1,25 @@
 //! The outermost layer: a span, a measurement and a trace id for each call, and the facts that the journal keeps.
 //! It leaves the names of spans and metrics to `telemetry`.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
 
-use axum::{extract::Request, middleware::Next, response::Response};
+use axum::{
+    Error as BodyError,
+    body::{Body, Bytes, HttpBody},
+    extract::Request,
+    middleware::Next,
+    response::Response,
+};
 use http::{HeaderMap, HeaderValue};
+use hyper::body::{Frame, SizeHint};
 use percent_encoding::percent_decode;
 use tonic::Code;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::refuse;
 use crate::{error::Error, principal::Facts, telemetry};
@@ -20,12 +32,12 @@ const WORDS: usize = 200;
 pub struct Peer(pub SocketAddr);
 
 pub(super) async fn layer(mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
     let method = name(request.uri().path());
     let span = telemetry::call_span(method);
     telemetry::accept_parent(&span, request.headers());
     let trace_id = telemetry::trace_id(&span);
     let trace_header = HeaderValue::from_str(&trace_id);
+    let mut told = Told { method, span: span.clone(), started: Instant::now(), code: Code::Cancelled };
 
     let mut response = match facts(&request, trace_id) {
         Ok(facts) => {
@@ -37,10 +49,74 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
     if let Ok(trace_id) = trace_header {
         response.headers_mut().insert("stead-trace-id", trace_id);
     }
-    let code = code(response.headers());
-    telemetry::finish_call(&span, code);
-    telemetry::metrics().call_finished(method, code, started.elapsed());
-    response
+    match code(response.headers()) {
+        Some(code) => {
+            told.code = code;
+            response
+        }
+        None => response.map(|body| Body::new(Watched { body, told: Some(told) })),
+    }
+}
+
+/// A call that is under way; dropping it tells how it ended. A caller who goes away ends it as CANCELLED.
+struct Told {
+    method: &'static str,
+    span: Span,
+    started: Instant,
+    code: Code,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        telemetry::finish_call(&self.span, self.code);
+        telemetry::metrics().call_finished(self.method, self.code, self.started.elapsed());
+    }
+}
+
+/// An answer on its way, whose status comes at its end.
+struct Watched {
+    body: Body,
+    told: Option<Told>,
+}
+
+impl Watched {
+    fn end(&mut self, code: Code) {
+        if let Some(mut told) = self.told.take() {
+            told.code = code;
+        }
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let span = self.told.as_ref().map(|told| told.span.clone());
+        let entered = span.as_ref().map(Span::enter);
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        drop(entered);
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.end(code(trailers).unwrap_or(Code::Unknown));
+                }
+            }
+            Some(Err(_)) | None => self.end(Code::Unknown),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The method as metrics name it; made-up paths share one name, so that strangers cannot make metrics.
@@ -53,9 +129,9 @@ fn name(path: &str) -> &'static str {
     }
 }
 
-/// A failed call answers with headers alone; one that has a body has begun well.
-fn code(headers: &HeaderMap) -> Code {
-    headers.get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
+/// A call that fails at once answers with headers alone; of any other the trailers tell.
+fn code(headers: &HeaderMap) -> Option<Code> {
+    headers.get("grpc-status").map(|status| Code::from_bytes(status.as_bytes()))
 }
 
 fn facts(request: &Request, trace_id: String) -> Result<Facts, Error> {

@@ -3,7 +3,7 @@ with ctx as materialized (
   select set_config('stead.request', $1, true), stead.now() as now
 ), w as (
   update stead.products p set
-    delete_time = ctx.now, update_time = ctx.now, revision = p.revision + 1, updater = $5::text
+    delete_time = ctx.now, update_time = greatest(ctx.now, p.update_time), revision = p.revision + 1, updater = $5::text
   from ctx
   where p.tenant_id = $2::uuid and p.id = $3::uuid and p.delete_time is null
     and ($4::bigint is null or p.revision = $4)

@@ -87,10 +87,7 @@ impl Import {
 
     async fn open(&mut self, start: &v1::ImportProductsStart) -> Result<Progress, Error> {
         let mut violations = Violations::default();
-        if start.import_id.is_empty() {
-            violations.add("start.import_id", "is required: make a UUID for each import");
-        }
-        let id = violations.new_id("start.import_id", &start.import_id);
+        let id = violations.id("start.import_id", &start.import_id);
         violations.into_result()?;
         let mut db = self.db.app.tenant(self.call.principal.tenant).await?;
         let progress = store::open_import(&mut db, &self.call.principal.subject, id).await?;
@@ -143,11 +140,8 @@ impl Import {
         if let Some(progress) = store::import(db, &facts, &principal.subject, id, part, sets_cost).await? {
             return Ok(progress);
         }
-        let at = store::open_import(db, &principal.subject, id).await?.next_row;
-        Err(Error::Precondition {
-            reason: "IMPORT_OUT_OF_STEP",
-            words: format!("row {first_row} is settled already: open the import again and go on at row {at}").into(),
-        })
+        let next_row = store::open_import(db, &principal.subject, id).await?.next_row;
+        Err(Error::ImportOutOfStep { first_row, next_row })
     }
 }
 
@@ -156,8 +150,10 @@ fn check_bounds(chunk: &v1::ImportProductsChunk) -> Result<(), Error> {
     if chunk.first_row < 1 || chunk.first_row > i64::MAX / 2 {
         violations.add("chunk.first_row", "is not a row's number: count from 1");
     }
-    if chunk.rows.is_empty() || chunk.rows.len() > CHUNK_ROWS {
-        violations.add("chunk.rows", format!("has {} rows, not 1 to {CHUNK_ROWS}: cut it", chunk.rows.len()));
+    match chunk.rows.len() {
+        1..=CHUNK_ROWS => {}
+        0 => violations.add("chunk.rows", format!("is empty: send 1 to {CHUNK_ROWS}")),
+        many => violations.add("chunk.rows", format!("has {many} rows, more than {CHUNK_ROWS}: cut it")),
     }
     if chunk.encoded_len() > CHUNK_BYTES && chunk.rows.len() > 1 {
         violations.add("chunk", format!("has {} bytes, more than {CHUNK_BYTES}: cut it", chunk.encoded_len()));

@@ -28,7 +28,7 @@ with ctx as materialized (
     cost_currency = case when $20::boolean then excluded.cost_currency else p.cost_currency end,
     cost_minor = case when $20::boolean then excluded.cost_minor else p.cost_minor end,
     quantity = excluded.quantity, tags = excluded.tags, attributes = excluded.attributes,
-    revision = p.revision + 1, updater = excluded.updater, update_time = excluded.update_time
+    revision = p.revision + 1, updater = excluded.updater, update_time = greatest(excluded.update_time, p.update_time)
   where (p.display_name, p.description, p.category, p.price_currency, p.price_minor, p.cost_currency, p.cost_minor,
       p.quantity, p.tags, p.attributes)
     is distinct from (excluded.display_name, excluded.description, excluded.category, excluded.price_currency,

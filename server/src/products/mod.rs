@@ -5,9 +5,13 @@
 //! with its journal entry and its request id; `cost` is neither shown to nor changed by a caller without
 //! `products.cost.read`.
 
+mod batch;
+mod export;
+mod history;
 mod import;
 mod model;
 mod service;
+mod stock;
 mod store;
 #[cfg(test)]
 mod tests;

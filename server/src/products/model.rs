@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     etag,
+    filter::{Choice, DELETED, Field, Index, Kind, exact},
     page::{KeyKind, KeyValue, OrderKey},
     principal::Principal,
     rules::{EXACT_INTEGER, Money, Violations, to_struct, to_timestamp},
@@ -16,16 +17,55 @@ use crate::{
 /// A deleted product is kept this long.
 const PURGE_AFTER: Duration = Duration::days(30);
 const DESCRIPTION_BYTES: usize = 100 * 1024;
+const SEES_COST: &str = "products.cost.read";
+const NEEDS_COST: &str = "needs the permission `products.cost.read`: leave it out, or ask whoever made your key";
 
 /// What lists may be ordered by; the first is the default.
 pub(super) const ORDERS: &[OrderKey] = &[
     OrderKey { field: "create_time", column: "create_time", kind: KeyKind::Time },
     OrderKey { field: "sku", column: "sku", kind: KeyKind::Text },
     OrderKey { field: "display_name", column: "display_name", kind: KeyKind::Text },
+    OrderKey { field: "price", column: PRICE_CURRENCY, kind: KeyKind::Amount(PRICE_MINOR) },
 ];
 
+/// As in their index: what has no price has a place in the order too, before every other.
+/// Row security lets no `coalesce` near an index, for it is not known to be leakproof; a `case` is.
+const PRICE_CURRENCY: &str = "case when price_currency is null then '' else price_currency end";
+const PRICE_MINOR: &str = "case when price_minor is null then -1 else price_minor end";
+const BY_PRICE: Index = &[PRICE_CURRENCY, PRICE_MINOR];
+
+/// What lists may be filtered by.
+pub(super) const FIELDS: &[Field] = &[
+    Field::new("sku", "sku", Kind::Text(exact)).led_by(&["sku"]),
+    Field::new("display_name", "display_name", Kind::Text(exact)).led_by(&["display_name"]),
+    Field::new("price", PRICE_MINOR, Kind::Amount("price.currency_code")).stored_as("price_minor").led_by(BY_PRICE),
+    Field::new("price.currency_code", PRICE_CURRENCY, Kind::Currency).stored_as("price_currency").led_by(BY_PRICE),
+    Field::new("category", "category", Kind::Text(exact)).led_by(&["category", "create_time"]),
+    Field::new("state", "delete_time", Kind::Choice { choices: STATES, many: false }),
+    Field::new("create_time", "create_time", Kind::Time).led_by(&["create_time"]),
+    Field::new("quantity", "quantity", Kind::Integer),
+    Field::new("tags", "tags", Kind::Texts),
+    Field::new("cost", "cost_minor", Kind::Amount("cost.currency_code")).with(SEES_COST),
+    Field::new("cost.currency_code", "cost_currency", Kind::Currency).with(SEES_COST),
+    Field::new("revision", "revision", Kind::Integer),
+    Field::new("creator", "creator", Kind::Text(exact)),
+    Field::new("updater", "updater", Kind::Text(exact)),
+    Field::new("update_time", "update_time", Kind::Time),
+    Field::new("delete_time", "delete_time", Kind::Time),
+];
+
+const STATES: &[Choice] = &[
+    Choice { name: "ACTIVE", condition: "delete_time is null", index: None },
+    Choice { name: "DELETED", condition: DELETED, index: Some(&["create_time"]) },
+];
+
+crate::masked!(v1::Product {
+    name, sku, display_name, description, price, cost, quantity, tags, category, revision, etag, creator, updater,
+    create_time, update_time, delete_time, purge_time,
+} facts attributes);
+
 /// A product as the database holds it.
-#[derive(Debug, Clone, serde::Deserialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize, sqlx::FromRow)]
 pub(super) struct Product {
     pub(super) id: Uuid,
     pub(super) sku: String,
@@ -53,6 +93,9 @@ impl Product {
         let value = match key.field {
             "sku" => KeyValue::Text(self.sku.clone()),
             "display_name" => KeyValue::Text(self.display_name.clone()),
+            "price" => {
+                KeyValue::Amount(self.price_currency.clone().unwrap_or_default(), self.price_minor.unwrap_or(-1))
+            }
             _ => self.create_time.into(),
         };
         (value, self.id)
@@ -60,7 +103,7 @@ impl Product {
 
     /// The product as this caller may see it.
     pub(super) fn shown_to(self, principal: &Principal) -> v1::Product {
-        let shows_cost = principal.permissions.allow("products.cost.read");
+        let shows_cost = principal.permissions.allow(SEES_COST);
         v1::Product {
             name: format!("products/{}", self.id),
             etag: etag::of(self.id, self.revision),
@@ -157,9 +200,9 @@ impl ProductPatch {
         principal: &Principal,
         violations: &mut Violations,
     ) -> ProductPatch {
-        let shows_cost = principal.permissions.allow("products.cost.read");
+        let shows_cost = principal.permissions.allow(SEES_COST);
         let all = |path: &&str| *path != "cost" || shows_cost;
-        let paths = match mask {
+        let paths = match mask.filter(|mask| !mask.paths.is_empty()) {
             None => populated(&product),
             Some(mask) => violations.mask(mask, SETTABLE, OUTPUT_ONLY, "attributes", all),
         };
@@ -188,7 +231,7 @@ impl ProductPatch {
                 }
                 "cost" => {
                     if !shows_cost {
-                        violations.add("product.cost", "needs the permission `products.cost.read`: leave it out");
+                        violations.forbid(SEES_COST, "product.cost", NEEDS_COST);
                     }
                     patch.cost = Some(product.cost.as_ref().map(|cost| violations.money("product.cost", cost)));
                 }
@@ -235,7 +278,7 @@ fn populated(product: &v1::Product) -> Vec<String> {
 
 fn quantity(field: &str, quantity: i64, violations: &mut Violations) {
     if !(0..=EXACT_INTEGER).contains(&quantity) {
-        violations.add(field, "is negative or beyond 2^53");
+        violations.add(field, "is negative or beyond 2^53: send 0 to 9007199254740992");
     }
 }
 
@@ -256,7 +299,7 @@ fn category(field: &str, path: &str, violations: &mut Violations) {
 
 fn tags(field: &str, tags: &[String], violations: &mut Violations) {
     if tags.len() > 50 {
-        violations.add(field, format!("has {} entries, more than 50", tags.len()));
+        violations.add(field, format!("has {} entries, more than 50: send fewer", tags.len()));
         return;
     }
     for (at, tag) in tags.iter().enumerate() {
@@ -274,8 +317,8 @@ fn cost(
     violations: &mut Violations,
 ) -> Option<Money> {
     let cost = cost.map(|cost| violations.money(field, &cost));
-    if cost.is_some() && !principal.permissions.allow("products.cost.read") {
-        violations.add(field, "needs the permission `products.cost.read`: leave it out");
+    if cost.is_some() && !principal.permissions.allow(SEES_COST) {
+        violations.forbid(SEES_COST, field, NEEDS_COST);
     }
     cost
 }

@@ -4,19 +4,23 @@
 use std::sync::Arc;
 
 use stead_api::{servers::product_service_server::ProductService, v1};
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use super::{
-    import,
-    model::{NewProduct, ORDERS, Product, ProductPatch},
-    store,
+    export, import,
+    model::{FIELDS, NewProduct, ORDERS, Product, ProductPatch},
+    store::{self, TABLE},
 };
 use crate::{
     db::{Database, TenantConnection},
     error::Error,
     etag,
-    idempotency::{self, Write},
+    filter::{self, Filter},
+    idempotency::{self, Outcome, Write},
+    listing::{self, List},
+    mask::ReadMask,
     page::{Asked, Page},
     principal::Call,
     rules::Violations,
@@ -27,13 +31,15 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Service {
     pub(super) db: Database,
-    seal: Arc<Seal>,
+    pub(super) seal: Arc<Seal>,
+    pub(super) exports: Arc<Semaphore>,
 }
 
 impl Service {
     /// A service on the database.
     pub fn new(db: Database, seal: Arc<Seal>) -> Service {
-        Service { db, seal }
+        let exports = Arc::new(export::slots(&db.app));
+        Service { db, seal, exports }
     }
 
     async fn create(&self, call: Call, request: v1::CreateProductRequest) -> Result<Response<v1::Product>, Error> {
@@ -54,20 +60,24 @@ impl Service {
     }
 
     async fn get(&self, call: Call, request: v1::GetProductRequest) -> Result<Response<v1::Product>, Error> {
-        let id = name(&request.name)?;
+        let mut violations = Violations::default();
+        let id = violations.name("name", "products", &request.name);
+        let mask = ReadMask::read(request.read_mask, &mut violations);
+        violations.into_result()?;
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         let product = store::find(&mut db, id, request.show_deleted).await?.ok_or_else(|| missing(id))?;
-        Ok(Response::new(product.shown_to(&call.principal)))
+        Ok(Response::new(mask.applied(product.shown_to(&call.principal))))
     }
 
     async fn lookup(&self, call: Call, request: v1::LookupProductRequest) -> Result<Response<v1::Product>, Error> {
         let mut violations = Violations::default();
         violations.text("sku", &request.sku, 1, 100);
+        let mask = ReadMask::read(request.read_mask, &mut violations);
         violations.into_result()?;
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         let product = store::lookup(&mut db, &request.sku).await?;
         let product = product.ok_or_else(|| Error::NotFound { kind: "product", name: request.sku })?;
-        Ok(Response::new(product.shown_to(&call.principal)))
+        Ok(Response::new(mask.applied(product.shown_to(&call.principal))))
     }
 
     async fn list(
@@ -76,23 +86,29 @@ impl Service {
         request: v1::ListProductsRequest,
     ) -> Result<Response<v1::ListProductsResponse>, Error> {
         let mut violations = Violations::default();
+        let filter = Filter::read(&request.filter, FIELDS, &call.principal.permissions, &mut violations);
+        let mask = ReadMask::read(request.read_mask, &mut violations);
+        let count = listing::count_mode(request.count_mode, &mut violations);
         let asked = Asked {
             method: call.method.path,
             size: request.page_size,
             token: &request.page_token,
             order_by: &request.order_by,
-            shape: request.show_deleted.into(),
+            shape: filter::shape(&request.filter, request.show_deleted),
         };
         let page = Page::read(asked, ORDERS, &call.principal, &self.seal, &mut violations);
         violations.into_result()?;
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        let rows = store::list(&mut db, &page, request.show_deleted).await?;
+        let list = List { table: &TABLE, page: &page, filter: &filter, show_deleted: request.show_deleted };
+        let found = list.rows(&mut db).await?;
+        let total = list.total(count, &mut db).await?;
         drop(db);
         let (products, next_page_token) =
-            page.answer(asked.method, rows, &call.principal, &self.seal, Product::place, |product| {
-                product.shown_to(&call.principal)
+            page.answer(asked.method, found, &call.principal, &self.seal, Product::place, |product| {
+                mask.applied(product.shown_to(&call.principal))
             });
-        Ok(Response::new(v1::ListProductsResponse { products, next_page_token }))
+        let (total_size, total_size_kind) = (total.size, total.kind);
+        Ok(Response::new(v1::ListProductsResponse { products, next_page_token, total_size, total_size_kind }))
     }
 
     async fn update(&self, call: Call, request: v1::UpdateProductRequest) -> Result<Response<v1::Product>, Error> {
@@ -101,18 +117,48 @@ impl Service {
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let product = request.product.unwrap_or_default();
         let id = violations.name("product.name", "products", &product.name);
-        let revision = etag::expected(&call.principal, id, &product.etag, &mut violations);
+        let revision = etag::expected(&call.principal, id, &product.etag);
+        // An etag is of a product that is there: with one, nothing is created.
+        let new = (request.allow_missing && product.etag.is_empty()).then(|| whole(product.clone(), id, &call));
         let patch = ProductPatch::read(product, request.update_mask, &call.principal, &mut violations);
         violations.into_result()?;
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
         let written = store::update(&mut db, &write, id, revision, &patch).await;
-        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
-            return Err(self.refusal(&mut db, id, revision).await?);
+        let outcome = match (idempotency::settle(&mut db, &self.seal, &write, written).await?, new) {
+            (None, Some(new)) => self.create_missing(&mut db, &write, (id, revision), new, &patch).await?,
+            (outcome, _) => outcome,
+        };
+        let Some(outcome) = outcome else {
+            return Err(self.refusal(&mut db, &write, id, (revision, "product.etag")).await?);
         };
         write.end(&mut db).await?;
         Ok(outcome.answer(|product| product.shown_to(&call.principal)))
+    }
+
+    /// Creates what an update did not find; if somebody else did so meanwhile, updates that.
+    async fn create_missing(
+        &self,
+        db: &mut TenantConnection,
+        write: &Write,
+        (id, revision): (Uuid, Option<i64>),
+        new: Result<NewProduct, Error>,
+        patch: &ProductPatch,
+    ) -> Result<Option<Outcome<Product>>, Error> {
+        match new {
+            Ok(new) => {
+                let written = store::insert(db, write, id, &new).await;
+                match idempotency::settle(db, &self.seal, write, written).await {
+                    Err(Error::AlreadyExists { field: "product_id", .. }) => write.again(db).await?,
+                    outcome => return outcome,
+                }
+            }
+            Err(broken) if store::find(db, id, true).await?.is_none() => return Err(broken),
+            Err(_) => {}
+        }
+        let written = store::update(db, write, id, revision, patch).await;
+        idempotency::settle(db, &self.seal, write, written).await
     }
 
     async fn delete(&self, call: Call, request: v1::DeleteProductRequest) -> Result<Response<v1::Product>, Error> {
@@ -120,38 +166,58 @@ impl Service {
         let write =
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let id = violations.name("name", "products", &request.name);
-        let revision = etag::expected(&call.principal, id, &request.etag, &mut violations);
+        let revision = etag::expected(&call.principal, id, &request.etag);
         violations.into_result()?;
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
-        let written = store::delete(&mut db, &write, id, revision).await;
-        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
-            return Err(self.refusal(&mut db, id, revision).await?);
+        let written = store::delete(&mut db, &write, id, revision).await.map(|deleted| deleted.map(Some));
+        let outcome = match idempotency::settle(&mut db, &self.seal, &write, written).await? {
+            Some(outcome) => outcome,
+            None => {
+                let gone = store::find(&mut db, id, true).await?;
+                if !request.allow_missing || gone.as_ref().is_some_and(|product| product.delete_time.is_none()) {
+                    return Err(self.refusal(&mut db, &write, id, (revision, "etag")).await?);
+                }
+                idempotency::keep(&mut db, &write, &gone).await?;
+                Outcome { value: gone, replayed: false }
+            }
         };
         write.end(&mut db).await?;
-        Ok(outcome.answer(|product| product.shown_to(&call.principal)))
+        Ok(outcome.answer(|product| match product {
+            Some(product) => product.shown_to(&call.principal),
+            None => v1::Product { name: format!("products/{id}"), ..v1::Product::default() },
+        }))
     }
 
     /// Why a write found no row to write.
-    async fn refusal(&self, db: &mut TenantConnection, id: Uuid, revision: Option<i64>) -> Result<Error, Error> {
-        Ok(match store::find(db, id, false).await? {
+    pub(super) async fn refusal(
+        &self,
+        db: &mut TenantConnection,
+        write: &Write,
+        id: Uuid,
+        (expected, field): (Option<i64>, &str),
+    ) -> Result<Error, Error> {
+        let found = store::find(db, id, false).await?;
+        write.end(db).await?;
+        Ok(match found {
             None => missing(id),
-            Some(product) if revision.is_some_and(|revision| revision != product.revision) => {
-                Error::Stale { current_etag: etag::of(id, product.revision) }
-            }
-            Some(_) => Error::unavailable("TENANT_CONTEXT_LOST"),
+            Some(product) => etag::refusal(expected, field, id, product.revision).unwrap_or(Error::Conflict),
         })
     }
 }
 
-fn name(name: &str) -> Result<Uuid, Error> {
+/// An update's product as one to create under its own name: its mask is passed over (AIP-134).
+fn whole(product: v1::Product, id: Uuid, call: &Call) -> Result<NewProduct, Error> {
     let mut violations = Violations::default();
-    let id = violations.name("name", "products", name);
-    violations.into_result().map(|()| id)
+    if id.is_nil() || id.is_max() {
+        violations.add("product.name", "names no product that could be created: use a UUID of your own making");
+    }
+    let new = NewProduct::read(product, "product.", &call.principal, &mut violations);
+    violations.into_result().map(|()| new)
 }
 
-fn missing(id: Uuid) -> Error {
+pub(super) fn missing(id: Uuid) -> Error {
     Error::NotFound { kind: "product", name: format!("products/{id}") }
 }
 
@@ -181,6 +247,63 @@ impl ProductService for Service {
 
     async fn delete_product(&self, request: Request<v1::DeleteProductRequest>) -> Answer<v1::Product> {
         Ok(self.delete(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn undelete_product(&self, request: Request<v1::UndeleteProductRequest>) -> Answer<v1::Product> {
+        Ok(self.undelete(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn batch_get_products(
+        &self,
+        request: Request<v1::BatchGetProductsRequest>,
+    ) -> Answer<v1::BatchGetProductsResponse> {
+        Ok(self.batch_get(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn batch_create_products(
+        &self,
+        request: Request<v1::BatchCreateProductsRequest>,
+    ) -> Answer<v1::BatchCreateProductsResponse> {
+        Ok(self.batch_create(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn batch_update_products(
+        &self,
+        request: Request<v1::BatchUpdateProductsRequest>,
+    ) -> Answer<v1::BatchUpdateProductsResponse> {
+        Ok(self.batch_update(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn batch_delete_products(
+        &self,
+        request: Request<v1::BatchDeleteProductsRequest>,
+    ) -> Answer<v1::BatchDeleteProductsResponse> {
+        Ok(self.batch_delete(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn adjust_product_quantity(&self, request: Request<v1::AdjustProductQuantityRequest>) -> Answer<v1::Product> {
+        Ok(self.adjust(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn list_product_revisions(
+        &self,
+        request: Request<v1::ListProductRevisionsRequest>,
+    ) -> Answer<v1::ListProductRevisionsResponse> {
+        Ok(self.revisions(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn get_product_revision(&self, request: Request<v1::GetProductRevisionRequest>) -> Answer<v1::Product> {
+        Ok(self.revision(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn rollback_product(&self, request: Request<v1::RollbackProductRequest>) -> Answer<v1::Product> {
+        Ok(self.rollback(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    type ExportProductsStream = export::Answers;
+
+    async fn export_products(&self, request: Request<v1::ExportProductsRequest>) -> Answer<export::Answers> {
+        Ok(Response::new(self.export(Call::of(&request)?, request.into_inner()).await?))
     }
 
     type ImportProductsStream = import::Answers;

@@ -2,11 +2,15 @@
 //! It leaves rules to the model and what an empty answer means to the service.
 
 use serde_json::Value;
-use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::model::{NewProduct, Product, ProductPatch};
-use crate::{db::TenantConnection, idempotency::Write, page::Page, rules::Money};
+use crate::{
+    db::TenantConnection,
+    idempotency::Write,
+    listing::{BOUNDS, Table},
+    rules::Money,
+};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -32,30 +36,25 @@ pub(super) async fn lookup(db: &mut TenantConnection, sku: &str) -> Result<Optio
     }
 }
 
-pub(super) async fn list(db: &mut TenantConnection, page: &Page, show_deleted: bool) -> Result<Vec<Product>> {
-    let tenant = db.tenant().0;
-    loop {
-        let mut query = list_query(tenant, page, show_deleted);
-        let rows = query.build_query_as::<Product>().persistent(false).fetch_all(&mut *db).await?;
-        if !rows.is_empty() || !db.was_stale().await? {
-            return Ok(rows);
-        }
-    }
-}
+/// What is listed, as `listing` writes its statements.
+pub(super) const TABLE: Table = Table {
+    name: "stead.products",
+    columns: "id, sku, display_name, description, category, price_currency, price_minor, cost_currency, cost_minor, \
+              quantity, tags, attributes, revision, creator, updater, create_time, update_time, delete_time",
+    scope: "tenant_id =",
+    weight: "octet_length(description) + octet_length(concat(sku, display_name, category, tags, attributes))",
+    bounds: BOUNDS,
+};
 
-/// The one statement whose text varies: with the order, and with what the caller asks to see.
-pub(super) fn list_query(tenant: Uuid, page: &Page, show_deleted: bool) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(
-        "select id, sku, display_name, description, category, price_currency, price_minor, cost_currency, cost_minor, \
-         quantity, tags, attributes, revision, creator, updater, create_time, update_time, delete_time \
-         from stead.products where tenant_id = ",
-    );
-    query.push_bind(tenant);
-    if !show_deleted {
-        query.push(" and delete_time is null");
-    }
-    page.push(&mut query);
-    query
+/// Some products behind an id, in the order of their ids.
+pub(super) async fn export(
+    db: &mut TenantConnection,
+    after: Uuid,
+    show_deleted: bool,
+    limit: i64,
+) -> Result<Vec<Product>> {
+    let tenant = db.tenant().0;
+    sqlx::query_file_as!(Product, "src/products/export.sql", tenant, after, show_deleted, limit).fetch_all(db).await
 }
 
 pub(super) async fn insert(
@@ -153,6 +152,45 @@ pub(super) async fn delete(
     .await
 }
 
+pub(super) async fn undelete(
+    db: &mut TenantConnection,
+    write: &Write,
+    id: Uuid,
+    revision: Option<i64>,
+) -> Result<Option<Product>> {
+    sqlx::query_file_as!(
+        Product,
+        "src/products/undelete.sql",
+        write.facts,
+        db.tenant().0,
+        id,
+        revision,
+        write.subject,
+        write.method,
+        write.request_id,
+        write.mark,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn adjust(db: &mut TenantConnection, write: &Write, id: Uuid, delta: i64) -> Result<Option<Product>> {
+    sqlx::query_file_as!(
+        Product,
+        "src/products/adjust.sql",
+        write.facts,
+        db.tenant().0,
+        id,
+        delta,
+        write.subject,
+        write.method,
+        write.request_id,
+        write.mark,
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// How far an import has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
@@ -226,22 +264,22 @@ pub(super) async fn import(
 
 /// Rows turned into the arrays that `unnest` takes.
 #[derive(Default)]
-struct Columns {
-    sku: Vec<String>,
-    display_name: Vec<String>,
-    description: Vec<String>,
-    category: Vec<String>,
-    price_currency: Vec<Option<String>>,
-    price_minor: Vec<Option<i64>>,
-    cost_currency: Vec<Option<String>>,
-    cost_minor: Vec<Option<i64>>,
-    quantity: Vec<i64>,
-    tags: Vec<Value>,
-    attributes: Vec<Value>,
+pub(super) struct Columns {
+    pub(super) sku: Vec<String>,
+    pub(super) display_name: Vec<String>,
+    pub(super) description: Vec<String>,
+    pub(super) category: Vec<String>,
+    pub(super) price_currency: Vec<Option<String>>,
+    pub(super) price_minor: Vec<Option<i64>>,
+    pub(super) cost_currency: Vec<Option<String>>,
+    pub(super) cost_minor: Vec<Option<i64>>,
+    pub(super) quantity: Vec<i64>,
+    pub(super) tags: Vec<Value>,
+    pub(super) attributes: Vec<Value>,
 }
 
 impl Columns {
-    fn push(&mut self, row: NewProduct) {
+    pub(super) fn push(&mut self, row: NewProduct) {
         let (price, cost) = (parts(row.price.as_ref()), parts(row.cost.as_ref()));
         self.sku.push(row.sku);
         self.display_name.push(row.display_name);
@@ -257,6 +295,6 @@ impl Columns {
     }
 }
 
-fn parts(money: Option<&Money>) -> (Option<&str>, Option<i64>) {
+pub(super) fn parts(money: Option<&Money>) -> (Option<&str>, Option<i64>) {
     (money.map(|money| money.currency.as_str()), money.map(|money| money.minor))
 }

@@ -1,6 +1,11 @@
 //! The edges of the products' SQL, on real PostgreSQL.
 //! It leaves what a caller sees over the wire to the promises.
 
+mod batch;
+mod lists;
+mod stock;
+mod writers;
+
 use std::{sync::Arc, time::Duration};
 
 use sqlx::Row;
@@ -18,25 +23,31 @@ use crate::{
     seal::Seal,
 };
 
-struct World {
-    database: stead_harness::Database,
-    db: Database,
-    service: Service,
-    tenant: TenantId,
+pub(super) struct World {
+    pub(super) database: Arc<stead_harness::Database>,
+    pub(super) db: Database,
+    pub(super) service: Service,
+    pub(super) tenant: TenantId,
 }
 
 impl World {
-    async fn new() -> World {
+    pub(super) async fn new() -> World {
         let database = stead_harness::Database::fresh().await;
         let url = database.url(Role::App);
         World::at(database, &url).await
     }
 
-    async fn at(database: stead_harness::Database, url: &str) -> World {
-        let pool = Pool::new("stead_app", url.parse().unwrap(), 4, Duration::from_secs(5));
+    pub(super) async fn at(database: impl Into<Arc<stead_harness::Database>>, url: &str) -> World {
+        let database = database.into();
+        let pool = Pool::new("stead_app", url.parse().unwrap(), 4, Duration::from_secs(30));
         let db = Database { app: pool, platform: None };
         let seal = Seal::new(&SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap());
         let service = Service::new(db.clone(), Arc::new(seal));
+        let tenant = World::tenant(&database).await;
+        World { database, db, service, tenant }
+    }
+
+    async fn tenant(database: &stead_harness::Database) -> TenantId {
         let tenant = TenantId(Uuid::now_v7());
         let mut admin = database.connect(Role::Superuser).await;
         let slug = format!("t{}", tenant.0.simple());
@@ -46,33 +57,19 @@ impl World {
             .execute(&mut admin)
             .await
             .unwrap();
-        World { database, db, service, tenant }
+        tenant
     }
 
-    fn call(&self, method: &str) -> Call {
-        Call::for_tests(self.tenant, Permissions::tenant(), &format!("ProductService/{method}"))
+    /// The same service, called from another tenant.
+    async fn stranger(&self) -> World {
+        let tenant = World::tenant(&self.database).await;
+        World { database: Arc::clone(&self.database), db: self.db.clone(), service: self.service.clone(), tenant }
     }
 
-    async fn create(&self, sku: &str, request_id: &str) -> Result<v1::Product, tonic::Status> {
-        let product = v1::Product { sku: sku.into(), display_name: sku.into(), ..v1::Product::default() };
-        let request_id = request_id.into();
-        let request = v1::CreateProductRequest { product: Some(product), request_id, ..Default::default() };
-        let answer = self.service.create_product(self.call("CreateProduct").carrying(request)).await;
-        answer.map(tonic::Response::into_inner)
-    }
-
-    async fn get(&self, name: &str) -> Result<v1::Product, tonic::Status> {
-        let request = v1::GetProductRequest { name: name.into(), ..Default::default() };
-        let answer = self.service.get_product(self.call("GetProduct").carrying(request)).await;
-        answer.map(tonic::Response::into_inner)
-    }
-
-    async fn update(&self, product: v1::Product, paths: &[&str]) -> Result<v1::Product, tonic::Status> {
-        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
-        let update_mask = Some(prost_types::FieldMask { paths });
-        let request = v1::UpdateProductRequest { product: Some(product), update_mask, ..Default::default() };
-        let answer = self.service.update_product(self.call("UpdateProduct").carrying(request)).await;
-        answer.map(tonic::Response::into_inner)
+    /// Takes the tenant from an idle connection, behind the pool's back.
+    async fn lose_context(&self) {
+        let mut connection = self.db.app.tenant(self.tenant).await.unwrap();
+        sqlx::query("select set_config('stead.tenant', '', false)").execute(&mut connection).await.unwrap();
     }
 
     /// Until a statement waits for a lock that another one holds.
@@ -85,7 +82,46 @@ impl World {
         }
     }
 
-    async fn count(&self, rows: &str) -> i64 {
+    pub(super) fn call(&self, method: &str) -> Call {
+        Call::for_tests(self.tenant, Permissions::tenant(), &format!("ProductService/{method}"))
+    }
+
+    pub(super) async fn create(&self, sku: &str, request_id: &str) -> Result<v1::Product, tonic::Status> {
+        let product = v1::Product { sku: sku.into(), display_name: sku.into(), ..v1::Product::default() };
+        let request_id = request_id.into();
+        let request = v1::CreateProductRequest { product: Some(product), request_id, ..Default::default() };
+        let answer = self.service.create_product(self.call("CreateProduct").carrying(request)).await;
+        answer.map(tonic::Response::into_inner)
+    }
+
+    pub(super) async fn get(&self, name: &str) -> Result<v1::Product, tonic::Status> {
+        let request = v1::GetProductRequest { name: name.into(), ..Default::default() };
+        let answer = self.service.get_product(self.call("GetProduct").carrying(request)).await;
+        answer.map(tonic::Response::into_inner)
+    }
+
+    pub(super) async fn update(&self, product: v1::Product, paths: &[&str]) -> Result<v1::Product, tonic::Status> {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let update_mask = Some(prost_types::FieldMask { paths });
+        let request = v1::UpdateProductRequest { product: Some(product), update_mask, ..Default::default() };
+        let answer = self.service.update_product(self.call("UpdateProduct").carrying(request)).await;
+        answer.map(tonic::Response::into_inner)
+    }
+
+    /// Writes as a superuser; `TENANT` stands for the tenant.
+    pub(super) async fn write(&self, sql: &str) {
+        let sql = sql.replace("TENANT", &self.tenant.0.to_string());
+        let mut admin = self.database.connect(Role::Superuser).await;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
+    }
+
+    async fn remove(&self, name: &str, allow_missing: bool) -> Result<v1::Product, tonic::Status> {
+        let request = v1::DeleteProductRequest { name: name.into(), allow_missing, ..Default::default() };
+        let answer = self.service.delete_product(self.call("DeleteProduct").carrying(request)).await;
+        answer.map(tonic::Response::into_inner)
+    }
+
+    pub(super) async fn count(&self, rows: &str) -> i64 {
         let mut admin = self.database.connect(Role::Superuser).await;
         let rows = if rows.contains("where") { rows.to_owned() } else { format!("{rows} where") };
         let sql = format!("select count(*) from stead.{rows} tenant_id = $1");
@@ -93,7 +129,7 @@ impl World {
     }
 }
 
-fn row(sku: &str) -> v1::Product {
+pub(super) fn row(sku: &str) -> v1::Product {
     v1::Product { sku: sku.into(), display_name: sku.into(), ..v1::Product::default() }
 }
 
@@ -213,7 +249,7 @@ async fn an_import_without_the_cost_permission_keeps_the_cost() {
     let changed = v1::Product { description: "changed".into(), ..row("a") };
     let progress = import_rows(&world.db, &poor, Uuid::new_v4(), vec![changed]).await.unwrap();
     assert_eq!(progress.updated, 1);
-    let request = v1::LookupProductRequest { sku: "a".into() };
+    let request = v1::LookupProductRequest { sku: "a".into(), ..Default::default() };
     let seen = world.service.lookup_product(world.call("LookupProduct").carrying(request)).await.unwrap();
     assert_eq!(seen.into_inner().cost, Some(cost));
 }
@@ -223,9 +259,7 @@ async fn an_import_without_the_cost_permission_keeps_the_cost() {
 async fn a_lost_context_is_noticed_before_not_found() {
     let world = World::new().await;
     let product = world.create("a", "").await.unwrap();
-    let mut connection = world.db.app.tenant(world.tenant).await.unwrap();
-    sqlx::query("select set_config('stead.tenant', '', false)").execute(&mut connection).await.unwrap();
-    drop(connection);
+    world.lose_context().await;
     assert_eq!(world.get(&product.name).await.unwrap(), product);
 }
 

@@ -30,7 +30,7 @@ with ctx as materialized (
     sku = new.sku, display_name = new.display_name, description = new.description, category = new.category,
     price_currency = new.price_currency, price_minor = new.price_minor, cost_currency = new.cost_currency,
     cost_minor = new.cost_minor, quantity = new.quantity, tags = new.tags, attributes = new.attributes,
-    revision = p.revision + 1, updater = $5::text, update_time = ctx.now
+    revision = p.revision + 1, updater = $5::text, update_time = greatest(ctx.now, p.update_time)
   from ctx, cur, new
   -- What is locked is compared: the statement's own snapshot may show the row as it was before the wait for the lock.
   where p.tenant_id = $2::uuid and p.id = $3::uuid

@@ -14,6 +14,8 @@ left join (
     case when starts_with(k.subject, 'users/') then exists (
       select from stead.users u
       where u.tenant_id = $1 and u.id = substr(k.subject, 7)::uuid and u.delete_time is null and u.state = 'active'
+        -- An id may be used again once its user is purged: the keys of the first are not the second's.
+        and u.create_time <= k.create_time
     ) else true end as subject_live
   from stead.api_keys k
   join stead.tenants t on t.id = k.tenant_id

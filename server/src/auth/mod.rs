@@ -17,4 +17,6 @@ mod verify;
 pub use model::ApiKey;
 pub use service::Service;
 pub use token::Token;
+#[cfg(test)]
+pub(crate) use verify::Now;
 pub use verify::{REFUSED, Verifier, record_access};

@@ -157,7 +157,7 @@ impl NewKey {
     fn check_permissions(&self, field: &str, bound: Permissions, giver: Permissions, violations: &mut Violations) {
         let asked = &self.permissions;
         if asked.len() > PERMISSIONS {
-            violations.add(field, format!("has {} entries, more than {PERMISSIONS}", asked.len()));
+            violations.add(field, format!("has {} entries, more than {PERMISSIONS}: send fewer", asked.len()));
             return;
         }
         for (at, name) in asked.iter().enumerate() {

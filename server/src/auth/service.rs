@@ -16,7 +16,9 @@ use super::{
 use crate::{
     db::{Database, TenantConnection},
     error::Error,
+    filter::Filter,
     idempotency::{self, Outcome, Write},
+    listing::List,
     page::{Asked, Page},
     principal::{Call, TenantId},
     rules::Violations,
@@ -43,7 +45,8 @@ impl Service {
     ) -> Result<Response<v1::CreateApiKeyResponse>, Error> {
         let tenant = call.principal.tenant;
         let mut violations = Violations::default();
-        let write = Write::new(&call, &self.seal, &request, &request.request_id, false, &mut violations);
+        let write =
+            Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let mut new = NewKey::read(request.api_key.unwrap_or_default(), &mut violations);
         let user = new.check("api_key.", tenant, call.principal.permissions, Utc::now(), &mut violations);
         if let Some(user) = user
@@ -51,19 +54,24 @@ impl Service {
         {
             violations.add("api_key.subject", "is not a live user of the tenant: name another, or a service");
         }
-        violations.into_result()?;
+        let mut db = self.db.app.tenant(tenant).await?;
+        if let Err(broken) = violations.into_result() {
+            // What the first attempt was allowed (a time to come, a user who was there) may be refused to its retry.
+            let kept = idempotency::settle::<ApiKey>(&mut db, &self.seal, &write, Ok(None)).await?;
+            return Err(if kept.is_some() { Error::SecretAlreadyShown } else { broken });
+        }
 
         let token = Token::generate(tenant);
-        let mut db = self.db.app.tenant(tenant).await?;
+        write.begin(&mut db).await?;
         let written = store::insert(&mut db, (&write).into(), &token, &new).await;
-        match idempotency::settle::<ApiKey>(&mut db, &self.seal, &write, written).await? {
-            Some(outcome) if outcome.replayed => Err(Error::SecretAlreadyShown),
-            Some(outcome) => Ok(outcome.answer(|key| v1::CreateApiKeyResponse {
-                api_key: Some(key.into()),
-                secret: token.reveal().to_string(),
-            })),
-            None => Err(Error::internal("an insert wrote nothing")),
+        let outcome = idempotency::settle::<ApiKey>(&mut db, &self.seal, &write, written).await?;
+        let outcome = outcome.ok_or_else(|| Error::internal("an insert wrote nothing"))?;
+        if outcome.replayed {
+            return Err(Error::SecretAlreadyShown);
         }
+        write.end(&mut db).await?;
+        let secret = if write.validate_only { String::new() } else { token.reveal().to_string() };
+        Ok(outcome.answer(|key| v1::CreateApiKeyResponse { api_key: Some(key.into()), secret }))
     }
 
     async fn list(
@@ -82,25 +90,29 @@ impl Service {
         let page = Page::read(asked, ORDERS, &call.principal, &self.seal, &mut violations);
         violations.into_result()?;
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        let rows = store::list(&mut db, &page).await?;
+        let list = List { table: &store::TABLE, page: &page, filter: &Filter::default(), show_deleted: true };
+        let found = list.rows(&mut db).await?;
         drop(db);
         let (api_keys, next_page_token) =
-            page.answer(asked.method, rows, &call.principal, &self.seal, ApiKey::place, v1::ApiKey::from);
+            page.answer(asked.method, found, &call.principal, &self.seal, ApiKey::place, v1::ApiKey::from);
         Ok(Response::new(v1::ListApiKeysResponse { api_keys, next_page_token }))
     }
 
     async fn revoke(&self, call: Call, request: v1::RevokeApiKeyRequest) -> Result<Response<v1::ApiKey>, Error> {
         let mut violations = Violations::default();
-        let write = Write::new(&call, &self.seal, &request, &request.request_id, false, &mut violations);
+        let write =
+            Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let id = violations.name("name", "apiKeys", &request.name);
         violations.into_result()?;
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
+        write.begin(&mut db).await?;
         let written = store::revoke(&mut db, (&write).into(), call.principal.tenant, id).await;
         let outcome = match idempotency::settle(&mut db, &self.seal, &write, written).await? {
             Some(outcome) => outcome,
             None => Outcome { value: revoked_before(&mut db, id).await?, replayed: false },
         };
+        write.end(&mut db).await?;
         Ok(outcome.answer(Into::into))
     }
 

@@ -2,14 +2,19 @@
 //! It leaves what an empty answer means to `verify`, the service and `keys`.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgExecutor, Postgres, QueryBuilder};
+use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::{
     model::{ApiKey, NewKey},
     token::Token,
 };
-use crate::{db::TenantConnection, idempotency::Write, page::Page, principal::TenantId};
+use crate::{
+    db::TenantConnection,
+    idempotency::Write,
+    listing::{BOUNDS, Table},
+    principal::TenantId,
+};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -187,27 +192,14 @@ pub(super) async fn find(db: impl PgExecutor<'_>, tenant: TenantId, id: Uuid) ->
     sqlx::query_file_as!(ApiKey, "src/auth/find.sql", tenant.0, id).fetch_optional(db).await
 }
 
-pub(super) async fn list(db: &mut TenantConnection, page: &Page) -> Result<Vec<ApiKey>> {
-    let tenant = db.tenant().0;
-    loop {
-        let mut query = list_query(tenant, page);
-        let rows = query.build_query_as::<ApiKey>().persistent(false).fetch_all(&mut *db).await?;
-        if !rows.is_empty() || !db.was_stale().await? {
-            return Ok(rows);
-        }
-    }
-}
-
-/// The one statement whose text varies: with where the page begins.
-pub(super) fn list_query(tenant: Uuid, page: &Page) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(
-        "select id, subject, display_name, permissions, creator, create_time, expire_time, revoke_time \
-         from stead.api_keys where tenant_id = ",
-    );
-    query.push_bind(tenant);
-    page.push(&mut query);
-    query
-}
+/// What is listed, as `listing` writes its statements.
+pub(super) const TABLE: Table = Table {
+    name: "stead.api_keys",
+    columns: "id, subject, display_name, permissions, creator, create_time, expire_time, revoke_time",
+    scope: "tenant_id =",
+    weight: "octet_length(concat(subject, display_name, permissions, creator))",
+    bounds: BOUNDS,
+};
 
 /// Takes the owner's role until the transaction ends, under row security like everybody else.
 pub(super) async fn become_owner(db: &mut PgConnection) -> Result<()> {

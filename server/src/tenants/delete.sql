@@ -2,7 +2,7 @@
 with ctx as materialized (
   select set_config('stead.request', $1, true), stead.now() as now
 ), w as (
-  update stead.tenants t set delete_time = ctx.now, update_time = ctx.now, revision = t.revision + 1
+  update stead.tenants t set delete_time = ctx.now, update_time = greatest(ctx.now, t.update_time), revision = t.revision + 1
   from ctx
   where t.id = $2::uuid and t.delete_time is null and ($3::bigint is null or t.revision = $3)
   returning

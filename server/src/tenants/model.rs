@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     etag,
+    filter::{Choice, DELETED, Field, Index, Kind, exact},
     page::{KeyKind, KeyValue, OrderKey},
     principal::TenantId,
     rules::{Violations, to_struct, to_timestamp},
@@ -16,6 +17,8 @@ use crate::{
 /// A deleted tenant is kept this long.
 const PURGE_AFTER: Duration = Duration::days(30);
 const DEFAULT_PLAN: &str = "standard";
+pub(super) const ACTIVE: &str = "active";
+pub(super) const SUSPENDED: &str = "suspended";
 
 /// What lists may be ordered by; the first is the default.
 pub(super) const ORDERS: &[OrderKey] = &[
@@ -23,8 +26,43 @@ pub(super) const ORDERS: &[OrderKey] = &[
     OrderKey { field: "slug", column: "slug", kind: KeyKind::Text },
 ];
 
+/// What lists may be filtered by.
+pub(super) const FIELDS: &[Field] = &[
+    Field::new("slug", "slug", Kind::Text(exact)).led_by(&["slug"]),
+    Field::new("plan", "plan", Kind::Text(exact)).led_by(&["plan", "create_time"]),
+    Field::new("state", "state", Kind::Choice { choices: STATES, many: false }),
+    Field::new("create_time", "create_time", Kind::Time).led_by(&["create_time"]),
+    Field::new("display_name", "display_name collate \"C\"", Kind::Text(exact)),
+    Field::new("require_etag", "require_etag", Kind::Flag),
+    Field::new("update_time", "update_time", Kind::Time),
+    Field::new("delete_time", "delete_time", Kind::Time),
+];
+
+const BY_TIME: Option<Index> = Some(&["create_time"]);
+
+const STATES: &[Choice] = &[
+    Choice { name: "ACTIVE", condition: "state = 'active' and delete_time is null", index: BY_TIME },
+    Choice { name: "SUSPENDED", condition: "state = 'suspended' and delete_time is null", index: BY_TIME },
+    Choice { name: "DELETED", condition: DELETED, index: BY_TIME },
+];
+
+crate::masked!(v1::Tenant {
+    name,
+    display_name,
+    slug,
+    plan,
+    state,
+    settings,
+    require_etag,
+    etag,
+    create_time,
+    update_time,
+    delete_time,
+    purge_time,
+});
+
 /// A tenant as the database holds it.
-#[derive(Debug, Clone, serde::Deserialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize, sqlx::FromRow)]
 pub(super) struct Tenant {
     pub(super) id: Uuid,
     pub(super) slug: String,
@@ -40,6 +78,11 @@ pub(super) struct Tenant {
 }
 
 impl Tenant {
+    /// Whether what was the tenant's own may be going already; the statement decides, this finds the words.
+    pub(super) fn purge_is_due(&self) -> bool {
+        self.delete_time.is_some_and(|time| time + PURGE_AFTER - Duration::minutes(1) <= Utc::now())
+    }
+
     /// The value and id that place the tenant in an ordered list.
     pub(super) fn place(&self, key: OrderKey) -> (KeyValue, Uuid) {
         let value = match key.field {
@@ -53,8 +96,8 @@ impl Tenant {
 impl From<Tenant> for v1::Tenant {
     fn from(tenant: Tenant) -> v1::Tenant {
         let state = match tenant.state.as_str() {
-            "active" => v1::tenant::State::Active,
-            "suspended" => v1::tenant::State::Suspended,
+            ACTIVE => v1::tenant::State::Active,
+            SUSPENDED => v1::tenant::State::Suspended,
             _ => v1::tenant::State::Unspecified,
         };
         v1::Tenant {
@@ -128,7 +171,7 @@ impl TenantPatch {
         mask: Option<prost_types::FieldMask>,
         violations: &mut Violations,
     ) -> TenantPatch {
-        let paths = match mask {
+        let paths = match mask.filter(|mask| !mask.paths.is_empty()) {
             None => populated(&tenant),
             Some(mask) => violations.mask(mask, SETTABLE, OUTPUT_ONLY, "settings", |_| true),
         };

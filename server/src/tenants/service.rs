@@ -8,14 +8,17 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    model::{self, NewTenant, ORDERS, Tenant, TenantPatch},
-    store,
+    model::{self, ACTIVE, FIELDS, NewTenant, ORDERS, SUSPENDED, Tenant, TenantPatch},
+    store::{self, TABLE},
 };
 use crate::{
     db::{Database, TenantConnection},
     error::Error,
     etag,
-    idempotency::{self, Write},
+    filter::{self, Filter},
+    idempotency::{self, Outcome, Write},
+    listing::{self, List},
+    mask::ReadMask,
     page::{Asked, Page},
     principal::{Call, Principal, TenantId},
     rules::Violations,
@@ -54,27 +57,34 @@ impl Service {
 
     async fn get(&self, call: Call, request: v1::GetTenantRequest) -> Result<Response<v1::Tenant>, Error> {
         let own = call.principal.tenant;
-        let id = if request.name == "tenants/current" { own.0 } else { name(&request.name)? };
+        let mut violations = Violations::default();
+        let is_current = request.name == "tenants/current";
+        let id = if is_current { own.0 } else { violations.name("name", "tenants", &request.name) };
+        let mask = ReadMask::read(request.read_mask, &mut violations);
+        violations.into_result()?;
+        let manages = call.principal.permissions.allow("tenants.read");
         let mut db = if id == own.0 {
             self.db.app.tenant(own).await?
-        } else if call.principal.permissions.allow("tenants.read") {
+        } else if manages {
             self.platform().await?
         } else {
             // Before anything is looked up: a stranger's tenant and one that never was are refused alike.
             return Err(Error::Forbidden("tenants.read"));
         };
-        let tenant = store::find(&mut db, id).await?.ok_or_else(|| missing(id))?;
-        Ok(Response::new(tenant.into()))
+        let shown = |tenant: &Tenant| tenant.delete_time.is_none() || request.show_deleted && manages;
+        let tenant = store::find(&mut db, id).await?.filter(shown).ok_or_else(|| missing(id))?;
+        Ok(Response::new(mask.applied(tenant.into())))
     }
 
     async fn lookup(&self, _call: Call, request: v1::LookupTenantRequest) -> Result<Response<v1::Tenant>, Error> {
         let mut violations = Violations::default();
         violations.label("slug", &request.slug);
+        let mask = ReadMask::read(request.read_mask, &mut violations);
         violations.into_result()?;
         let mut db = self.platform().await?;
         let tenant = store::lookup(&mut db, &request.slug).await?;
         let tenant = tenant.ok_or(Error::NotFound { kind: "tenant", name: request.slug })?;
-        Ok(Response::new(tenant.into()))
+        Ok(Response::new(mask.applied(tenant.into())))
     }
 
     async fn list(
@@ -83,21 +93,29 @@ impl Service {
         request: v1::ListTenantsRequest,
     ) -> Result<Response<v1::ListTenantsResponse>, Error> {
         let mut violations = Violations::default();
+        let filter = Filter::read(&request.filter, FIELDS, &call.principal.permissions, &mut violations);
+        let mask = ReadMask::read(request.read_mask, &mut violations);
+        let count = listing::count_mode(request.count_mode, &mut violations);
         let asked = Asked {
             method: call.method.path,
             size: request.page_size,
             token: &request.page_token,
             order_by: &request.order_by,
-            shape: request.show_deleted.into(),
+            shape: filter::shape(&request.filter, request.show_deleted),
         };
         let page = Page::read(asked, ORDERS, &call.principal, &self.seal, &mut violations);
         violations.into_result()?;
         let mut db = self.platform().await?;
-        let rows = store::list(&mut db, &page, request.show_deleted).await?;
+        let list = List { table: &TABLE, page: &page, filter: &filter, show_deleted: request.show_deleted };
+        let found = list.rows(&mut db).await?;
+        let total = list.total(count, &mut db).await?;
         drop(db);
         let (tenants, next_page_token) =
-            page.answer(asked.method, rows, &call.principal, &self.seal, Tenant::place, v1::Tenant::from);
-        Ok(Response::new(v1::ListTenantsResponse { tenants, next_page_token }))
+            page.answer(asked.method, found, &call.principal, &self.seal, Tenant::place, |tenant| {
+                mask.applied(tenant.into())
+            });
+        let (total_size, total_size_kind) = (total.size, total.kind);
+        Ok(Response::new(v1::ListTenantsResponse { tenants, next_page_token, total_size, total_size_kind }))
     }
 
     async fn update(&self, call: Call, request: v1::UpdateTenantRequest) -> Result<Response<v1::Tenant>, Error> {
@@ -106,18 +124,44 @@ impl Service {
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let tenant = request.tenant.unwrap_or_default();
         let id = violations.name("tenant.name", "tenants", &tenant.name);
-        let revision = etag::expected(&manager(&call), id, &tenant.etag, &mut violations);
+        let revision = etag::expected(&manager(&call), id, &tenant.etag);
+        // An etag is of a tenant that is there: with one, nothing is created.
+        let new = (request.allow_missing && tenant.etag.is_empty()).then(|| whole(tenant.clone(), id));
         let patch = TenantPatch::read(tenant, request.update_mask, &mut violations);
         violations.into_result()?;
 
         let mut db = self.platform().await?;
         write.begin(&mut db).await?;
         let written = store::update(&mut db, &write, id, revision, &patch).await;
-        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
-            return Err(self.refusal(&mut db, id, revision).await?);
+        let outcome = match (idempotency::settle(&mut db, &self.seal, &write, written).await?, new) {
+            (None, Some(new)) => self.create_missing(&mut db, &write, id, new, &patch).await?,
+            (outcome, _) => outcome,
+        };
+        let Some(outcome) = outcome else {
+            return Err(self.refusal(&mut db, &write, id, revision).await?);
         };
         write.end(&mut db).await?;
         Ok(outcome.answer(v1::Tenant::from))
+    }
+
+    /// Creates what an update did not find; if somebody else did so meanwhile, updates that.
+    async fn create_missing(
+        &self,
+        db: &mut TenantConnection,
+        write: &Write,
+        id: Uuid,
+        new: Result<NewTenant, Error>,
+        patch: &TenantPatch,
+    ) -> Result<Option<Outcome<Tenant>>, Error> {
+        if store::find(db, id).await?.is_none() {
+            let written = store::insert(db, write, id, &new?).await;
+            match idempotency::settle(db, &self.seal, write, written).await {
+                Err(Error::AlreadyExists { field: "tenant_id", .. }) => write.again(db).await?,
+                outcome => return outcome,
+            }
+        }
+        let written = store::update(db, write, id, None, patch).await;
+        idempotency::settle(db, &self.seal, write, written).await
     }
 
     async fn delete(&self, call: Call, request: v1::DeleteTenantRequest) -> Result<Response<v1::Tenant>, Error> {
@@ -125,14 +169,85 @@ impl Service {
         let write =
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let id = violations.name("name", "tenants", &request.name);
-        let revision = etag::expected(&manager(&call), id, &request.etag, &mut violations);
+        let revision = etag::expected(&manager(&call), id, &request.etag);
         violations.into_result()?;
 
         let mut db = self.platform().await?;
         write.begin(&mut db).await?;
-        let written = store::delete(&mut db, &write, id, revision).await;
+        let written = store::delete(&mut db, &write, id, revision).await.map(|deleted| deleted.map(Some));
+        let outcome = match idempotency::settle(&mut db, &self.seal, &write, written).await? {
+            Some(outcome) => outcome,
+            None => {
+                let gone = store::find(&mut db, id).await?;
+                if !request.allow_missing || gone.as_ref().is_some_and(|tenant| tenant.delete_time.is_none()) {
+                    return Err(self.refusal(&mut db, &write, id, revision).await?);
+                }
+                idempotency::keep(&mut db, &write, &gone).await?;
+                Outcome { value: gone, replayed: false }
+            }
+        };
+        write.end(&mut db).await?;
+        let name = TenantId(id).to_string();
+        Ok(outcome.answer(|tenant| tenant.map_or(v1::Tenant { name, ..v1::Tenant::default() }, v1::Tenant::from)))
+    }
+
+    async fn undelete(&self, call: Call, request: v1::UndeleteTenantRequest) -> Result<Response<v1::Tenant>, Error> {
+        let mut violations = Violations::default();
+        let write =
+            Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
+        let id = violations.name("name", "tenants", &request.name);
+        let revision = etag::expected(&manager(&call), id, &request.etag);
+        violations.into_result()?;
+
+        let mut db = self.platform().await?;
+        write.begin(&mut db).await?;
+        let written = store::undelete(&mut db, &write, id, revision).await;
         let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
-            return Err(self.refusal(&mut db, id, revision).await?);
+            let found = store::find(&mut db, id).await?;
+            write.end(&mut db).await?;
+            return Err(match found {
+                None => missing(id),
+                Some(tenant) if tenant.delete_time.is_none() => not_deleted(),
+                Some(tenant) if tenant.purge_is_due() => purge_is_due(),
+                Some(tenant) => stale(&tenant, revision),
+            });
+        };
+        write.end(&mut db).await?;
+        Ok(outcome.answer(v1::Tenant::from))
+    }
+
+    async fn suspend(&self, call: Call, request: v1::SuspendTenantRequest) -> Result<Response<v1::Tenant>, Error> {
+        let mut violations = Violations::default();
+        let write =
+            Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
+        let id = violations.name("name", "tenants", &request.name);
+        let revision = etag::expected(&manager(&call), id, &request.etag);
+        violations.into_result()?;
+        self.set_state(write, id, revision, SUSPENDED).await
+    }
+
+    async fn resume(&self, call: Call, request: v1::ResumeTenantRequest) -> Result<Response<v1::Tenant>, Error> {
+        let mut violations = Violations::default();
+        let write =
+            Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
+        let id = violations.name("name", "tenants", &request.name);
+        let revision = etag::expected(&manager(&call), id, &request.etag);
+        violations.into_result()?;
+        self.set_state(write, id, revision, ACTIVE).await
+    }
+
+    async fn set_state(
+        &self,
+        write: Write,
+        id: Uuid,
+        revision: Option<i64>,
+        state: &str,
+    ) -> Result<Response<v1::Tenant>, Error> {
+        let mut db = self.platform().await?;
+        write.begin(&mut db).await?;
+        let written = store::set_state(&mut db, &write, id, revision, state).await;
+        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
+            return Err(self.refusal(&mut db, &write, id, revision).await?);
         };
         write.end(&mut db).await?;
         Ok(outcome.answer(v1::Tenant::from))
@@ -144,14 +259,18 @@ impl Service {
     }
 
     /// Why a write found no row to write.
-    async fn refusal(&self, db: &mut TenantConnection, id: Uuid, revision: Option<i64>) -> Result<Error, Error> {
+    async fn refusal(
+        &self,
+        db: &mut TenantConnection,
+        write: &Write,
+        id: Uuid,
+        revision: Option<i64>,
+    ) -> Result<Error, Error> {
         let tenant = store::find(db, id).await?.filter(|tenant| tenant.delete_time.is_none());
+        write.end(db).await?;
         Ok(match tenant {
             None => missing(id),
-            Some(tenant) if revision.is_some_and(|revision| revision != tenant.revision) => {
-                Error::Stale { current_etag: etag::of(id, tenant.revision) }
-            }
-            Some(_) => Error::unavailable("CONFLICTING_WRITE"),
+            Some(tenant) => stale(&tenant, revision),
         })
     }
 }
@@ -161,14 +280,37 @@ fn manager(call: &Call) -> Principal {
     Principal { require_etag: false, ..call.principal.clone() }
 }
 
-fn name(name: &str) -> Result<Uuid, Error> {
+/// An update's tenant as one to create under its own name: its mask is passed over (AIP-134).
+fn whole(tenant: v1::Tenant, id: Uuid) -> Result<NewTenant, Error> {
     let mut violations = Violations::default();
-    let id = violations.name("name", "tenants", name);
-    violations.into_result().map(|()| id)
+    if id.is_nil() || id.is_max() || id == TenantId::PLATFORM.0 {
+        violations.add("tenant.name", "names no tenant that could be created: use a UUID of your own making");
+    }
+    let new = NewTenant::read(tenant, &mut violations);
+    violations.into_result().map(|()| new)
 }
 
 fn missing(id: Uuid) -> Error {
     Error::NotFound { kind: "tenant", name: TenantId(id).to_string() }
+}
+
+/// The refusal of a write whose tenant is there, but was not as it should be when the write looked.
+fn stale(tenant: &Tenant, expected: Option<i64>) -> Error {
+    etag::refusal(expected, "etag", tenant.id, tenant.revision).unwrap_or(Error::Conflict)
+}
+
+fn not_deleted() -> Error {
+    Error::Precondition {
+        reason: "NOT_DELETED",
+        words: "the tenant is not deleted: there is nothing to bring back".into(),
+    }
+}
+
+fn purge_is_due() -> Error {
+    Error::Precondition {
+        reason: "PURGE_DUE",
+        words: "the tenant was deleted 30 days ago and what was its own is being purged: create another".into(),
+    }
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -197,5 +339,17 @@ impl TenantService for Service {
 
     async fn delete_tenant(&self, request: Request<v1::DeleteTenantRequest>) -> Answer<v1::Tenant> {
         Ok(self.delete(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn undelete_tenant(&self, request: Request<v1::UndeleteTenantRequest>) -> Answer<v1::Tenant> {
+        Ok(self.undelete(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn suspend_tenant(&self, request: Request<v1::SuspendTenantRequest>) -> Answer<v1::Tenant> {
+        Ok(self.suspend(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn resume_tenant(&self, request: Request<v1::ResumeTenantRequest>) -> Answer<v1::Tenant> {
+        Ok(self.resume(Call::of(&request)?, request.into_inner()).await?)
     }
 }

@@ -4,11 +4,14 @@
 //! But for a caller's look at its own tenant these statements run as the platform's role, which sees every tenant but
 //! the reserved one and needs no context for it; its request ids belong to the reserved one.
 
-use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use super::model::{NewTenant, Tenant, TenantPatch};
-use crate::{db::TenantConnection, idempotency::Write, page::Page};
+use crate::{
+    db::TenantConnection,
+    idempotency::Write,
+    listing::{BOUNDS, Table},
+};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -26,22 +29,15 @@ pub(super) async fn lookup(db: &mut TenantConnection, slug: &str) -> Result<Opti
     sqlx::query_file_as!(Tenant, "src/tenants/lookup.sql", slug).fetch_optional(db).await
 }
 
-pub(super) async fn list(db: &mut TenantConnection, page: &Page, show_deleted: bool) -> Result<Vec<Tenant>> {
-    list_query(page, show_deleted).build_query_as::<Tenant>().persistent(false).fetch_all(db).await
-}
-
-/// The one statement whose text varies: with the order, and with what the caller asks to see.
-pub(super) fn list_query(page: &Page, show_deleted: bool) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(
-        "select id, slug, display_name, plan, state, settings, require_etag, revision, create_time, update_time, \
-         delete_time from stead.tenants where id <> stead.platform_tenant()",
-    );
-    if !show_deleted {
-        query.push(" and delete_time is null");
-    }
-    page.push(&mut query);
-    query
-}
+/// What is listed, as `listing` writes its statements.
+pub(super) const TABLE: Table = Table {
+    name: "stead.tenants",
+    columns: "id, slug, display_name, plan, state, settings, require_etag, revision, create_time, update_time, \
+              delete_time",
+    scope: "id <> stead.platform_tenant()",
+    weight: "octet_length(concat(slug, display_name, settings))",
+    bounds: BOUNDS,
+};
 
 pub(super) async fn insert(
     db: &mut TenantConnection,
@@ -107,6 +103,50 @@ pub(super) async fn delete(
         write.facts,
         id,
         revision,
+        write.subject,
+        write.method,
+        write.request_id,
+        write.mark,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn undelete(
+    db: &mut TenantConnection,
+    write: &Write,
+    id: Uuid,
+    revision: Option<i64>,
+) -> Result<Option<Tenant>> {
+    sqlx::query_file_as!(
+        Tenant,
+        "src/tenants/undelete.sql",
+        write.facts,
+        id,
+        revision,
+        write.subject,
+        write.method,
+        write.request_id,
+        write.mark,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+pub(super) async fn set_state(
+    db: &mut TenantConnection,
+    write: &Write,
+    id: Uuid,
+    revision: Option<i64>,
+    state: &str,
+) -> Result<Option<Tenant>> {
+    sqlx::query_file_as!(
+        Tenant,
+        "src/tenants/set_state.sql",
+        write.facts,
+        id,
+        revision,
+        state,
         write.subject,
         write.method,
         write.request_id,

@@ -1,6 +1,9 @@
 //! The edges of the tenants' SQL, on real PostgreSQL.
 //! It leaves what a caller sees over the wire to the promises.
 
+mod life;
+mod lists;
+
 use std::{sync::Arc, time::Duration};
 
 use sqlx::Row;
@@ -48,16 +51,25 @@ impl World {
     async fn get_as(&self, tenant: &v1::Tenant, name: &str) -> Result<v1::Tenant, Status> {
         let own = TenantId(tenant.name.strip_prefix("tenants/").unwrap().parse().unwrap());
         let call = Call::for_tests(own, Permissions::tenant(), "TenantService/GetTenant");
-        inner(self.service.get_tenant(call.carrying(v1::GetTenantRequest { name: name.into() })).await)
+        inner(
+            self.service
+                .get_tenant(call.carrying(v1::GetTenantRequest { name: name.into(), ..Default::default() }))
+                .await,
+        )
     }
 
     async fn get(&self, name: &str) -> Result<v1::Tenant, Status> {
-        let request = v1::GetTenantRequest { name: name.into() };
+        let request = v1::GetTenantRequest { name: name.into(), ..Default::default() };
+        inner(self.service.get_tenant(self.call("GetTenant").carrying(request)).await)
+    }
+
+    async fn get_deleted(&self, name: &str) -> Result<v1::Tenant, Status> {
+        let request = v1::GetTenantRequest { name: name.into(), show_deleted: true, ..Default::default() };
         inner(self.service.get_tenant(self.call("GetTenant").carrying(request)).await)
     }
 
     async fn lookup(&self, slug: &str) -> Result<v1::Tenant, Status> {
-        let request = v1::LookupTenantRequest { slug: slug.into() };
+        let request = v1::LookupTenantRequest { slug: slug.into(), ..Default::default() };
         inner(self.service.lookup_tenant(self.call("LookupTenant").carrying(request)).await)
     }
 
@@ -211,7 +223,8 @@ async fn the_slug_of_a_deleted_tenant_may_be_used_again() {
     let kept = deleted.purge_time.unwrap().seconds - deleted.delete_time.unwrap().seconds;
     assert_eq!(kept, 30 * 24 * 3600);
     assert_eq!(world.lookup("acme").await.unwrap_err().code(), Code::NotFound);
-    assert_eq!(world.get(&first.name).await.unwrap(), deleted);
+    assert_eq!(world.get(&first.name).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(world.get_deleted(&first.name).await.unwrap(), deleted);
     assert_eq!(world.delete(&deleted, "").await.unwrap_err().code(), Code::NotFound);
     let second = world.create("acme", "").await.unwrap();
     assert_ne!(second.name, first.name);

@@ -20,7 +20,7 @@ with ctx as materialized (
 ), w as (
   update stead.tenants t set
     slug = new.slug, display_name = new.display_name, plan = new.plan, settings = new.settings,
-    require_etag = new.require_etag, revision = t.revision + 1, update_time = ctx.now
+    require_etag = new.require_etag, revision = t.revision + 1, update_time = greatest(ctx.now, t.update_time)
   from ctx, cur, new
   where t.id = $2::uuid
     and (cur.slug, cur.display_name, cur.plan, cur.settings, cur.require_etag)

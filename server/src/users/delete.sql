@@ -2,7 +2,7 @@
 with ctx as materialized (
   select set_config('stead.request', $1, true), stead.now() as now
 ), w as (
-  update stead.users u set delete_time = ctx.now, update_time = ctx.now, revision = u.revision + 1
+  update stead.users u set delete_time = ctx.now, update_time = greatest(ctx.now, u.update_time), revision = u.revision + 1
   from ctx
   where u.tenant_id = $2::uuid and u.id = $3::uuid and u.delete_time is null
     and ($4::bigint is null or u.revision = $4)

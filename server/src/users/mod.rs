@@ -5,6 +5,7 @@
 //! with its journal entry and its request id; a password is kept as an Argon2id hash, apart from the user, and neither
 //! lies in a log, the journal, a replay or an answer.
 
+mod lookup;
 mod model;
 mod password;
 mod service;

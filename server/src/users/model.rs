@@ -3,12 +3,13 @@
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::{Map, Value};
-use stead_api::v1;
+use stead_api::v1::{self, lookup_user_request::Key};
 use unicode_normalization::UnicodeNormalization;
 use uuid::Uuid;
 
 use crate::{
     etag,
+    filter::{Choice, DELETED, Field, Index, Kind, exact},
     page::{KeyKind, KeyValue, OrderKey},
     rules::{Violations, to_struct, to_timestamp},
 };
@@ -28,8 +29,46 @@ pub(super) const ORDERS: &[OrderKey] = &[
     OrderKey { field: "email", column: "email_key", kind: KeyKind::Text },
 ];
 
+/// What lists may be filtered by; addresses and usernames whatever their case.
+pub(super) const FIELDS: &[Field] = &[
+    Field::new("email", "email_key", Kind::Text(key_of)).led_by(&["email_key"]),
+    Field::new("username", "username_key", Kind::Text(key_of)).led_by(&["username_key"]),
+    Field::new("role", "roles", Kind::Choice { choices: FILTER_ROLES, many: true }),
+    Field::new("state", "state", Kind::Choice { choices: FILTER_STATES, many: false }),
+    Field::new("create_time", "create_time", Kind::Time).led_by(&["create_time"]),
+    Field::new("display_name", "display_name collate \"C\"", Kind::Text(exact)),
+    Field::new("update_time", "update_time", Kind::Time),
+    Field::new("last_login_time", "last_login_time", Kind::Time),
+    Field::new("delete_time", "delete_time", Kind::Time),
+];
+
+const BY_TIME: Option<Index> = Some(&["create_time"]);
+
+/// Word for word the conditions of the indexes, so that PostgreSQL knows them again.
+const FILTER_ROLES: &[Choice] = &[
+    Choice { name: "OWNER", condition: "'owner' = any (roles)", index: BY_TIME },
+    Choice { name: "ADMIN", condition: "'admin' = any (roles)", index: BY_TIME },
+    Choice { name: "EDITOR", condition: "'editor' = any (roles)", index: BY_TIME },
+    Choice { name: "VIEWER", condition: "'viewer' = any (roles)", index: BY_TIME },
+];
+
+const FILTER_STATES: &[Choice] = &[
+    Choice { name: "ACTIVE", condition: "state = 'active' and delete_time is null", index: BY_TIME },
+    Choice { name: "DISABLED", condition: "state = 'disabled' and delete_time is null", index: BY_TIME },
+    Choice { name: "DELETED", condition: DELETED, index: BY_TIME },
+];
+
+fn key_of(text: &str) -> String {
+    Unique::of(text).key
+}
+
+crate::masked!(v1::User {
+    name, email, username, display_name, roles, state, last_login_time, etag, create_time, update_time, delete_time,
+    purge_time,
+} facts profile);
+
 /// A user as the database holds it.
-#[derive(Debug, Clone, serde::Deserialize, sqlx::FromRow)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize, sqlx::FromRow)]
 pub(super) struct User {
     pub(super) id: Uuid,
     pub(super) email: String,
@@ -98,6 +137,33 @@ impl Unique {
     }
 }
 
+/// What one live user alone has.
+#[derive(Debug)]
+pub(super) enum Handle {
+    Email(Unique),
+    Username(Unique),
+}
+
+impl Handle {
+    /// Reads what a look-up goes by; none when the request breaks a rule.
+    pub(super) fn read(key: Option<&Key>, violations: &mut Violations) -> Option<Handle> {
+        match key {
+            None => violations.add("key", "is required: send an email or a username"),
+            Some(Key::Email(text)) => return Some(Handle::Email(email("email", text, violations))),
+            Some(Key::Username(text)) if text.is_empty() => violations.add("username", "is required"),
+            Some(Key::Username(text)) => return username("username", text, violations).map(Handle::Username),
+        }
+        None
+    }
+
+    /// As it was sent, in NFC.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Handle::Email(unique) | Handle::Username(unique) => &unique.text,
+        }
+    }
+}
+
 /// Every field of a user that a client may set, checked.
 #[derive(Debug, Clone)]
 pub(super) struct NewUser {
@@ -114,8 +180,8 @@ impl NewUser {
     pub(super) fn read(user: v1::User, violations: &mut Violations) -> NewUser {
         violations.text("user.display_name", &user.display_name, 0, 200);
         NewUser {
-            email: email(&user.email, violations),
-            username: username(&user.username, violations),
+            email: email("user.email", &user.email, violations),
+            username: username("user.username", &user.username, violations),
             roles: roles(&user.roles, violations),
             profile: Value::Object(violations.object("user.profile", user.profile)),
             state: state(user.state, violations),
@@ -147,21 +213,28 @@ const OUTPUT_ONLY: &[&str] =
 impl UserPatch {
     /// Reads the masked fields of a user.
     pub(super) fn read(user: v1::User, mask: Option<prost_types::FieldMask>, violations: &mut Violations) -> UserPatch {
-        let paths = match mask {
+        let paths = match mask.filter(|mask| !mask.paths.is_empty()) {
             None => populated(&user),
-            Some(mask) => violations.mask(mask, SETTABLE, OUTPUT_ONLY, "profile", |_| true),
+            // Whoever is disabled stays so when everything else is replaced.
+            Some(mask) => {
+                let all = |path: &&str| *path != "state" || user.state != 0;
+                violations.mask(mask, SETTABLE, OUTPUT_ONLY, "profile", all)
+            }
         };
         let mut patch = UserPatch::default();
         let mut sent = None;
         for path in paths {
             match path.as_str() {
-                "email" => patch.email = Some(email(&user.email, violations)),
-                "username" => patch.username = Some(username(&user.username, violations)),
+                "email" => patch.email = Some(email("user.email", &user.email, violations)),
+                "username" => patch.username = Some(username("user.username", &user.username, violations)),
                 "display_name" => {
                     violations.text("user.display_name", &user.display_name, 0, 200);
                     patch.display_name = Some(user.display_name.clone());
                 }
                 "roles" => patch.roles = Some(roles(&user.roles, violations)),
+                "state" if user.state == 0 => {
+                    violations.add("user.state", "is not set: send STATE_ACTIVE or STATE_DISABLED");
+                }
                 "state" => patch.state = Some(state(user.state, violations)),
                 path => {
                     let facts = sent.get_or_insert_with(|| violations.object("user.profile", user.profile.clone()));
@@ -198,36 +271,37 @@ fn populated(user: &v1::User) -> Vec<String> {
     fields.into_iter().filter(|(_, there)| *there).map(|(field, _)| field.to_owned()).collect()
 }
 
-fn email(email: &str, violations: &mut Violations) -> Unique {
+fn email(field: &str, email: &str, violations: &mut Violations) -> Unique {
     let email = Unique::of(email);
     let strange = |letter: char| letter.is_whitespace() || letter.is_control();
     let sides: Vec<_> = email.text.split('@').collect();
     if email.text.is_empty() {
-        violations.add("user.email", "is required");
+        violations.add(field, "is required");
     } else if !(3..=254).contains(&email.text.len()) {
-        violations.add("user.email", format!("has {} bytes, not 3 to 254", email.text.len()));
+        violations.add(field, format!("has {} bytes, not 3 to 254: send another", email.text.len()));
     } else if sides.len() != 2 || sides.contains(&"") || email.text.contains(strange) {
-        violations.add("user.email", "is not an address: one `@` with something on either side, and no space");
+        violations.add(field, "is not an address: one `@` with something on either side, and no space");
     }
     email
 }
 
 /// The empty name means that there is none.
-fn username(username: &str, violations: &mut Violations) -> Option<Unique> {
+fn username(field: &str, username: &str, violations: &mut Violations) -> Option<Unique> {
     if username.is_empty() {
         return None;
     }
     let username = Unique::of(username);
     let fits = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '_' | '-');
     if username.text.chars().count() > 64 || !username.text.chars().all(fits) {
-        violations.add("user.username", "is not of 1 to 64 letters, digits, `.`, `_` and `-`");
+        violations.add(field, "is not of 1 to 64 letters, digits, `.`, `_` and `-`");
     }
     Some(username)
 }
 
 fn roles(sent: &[i32], violations: &mut Violations) -> Vec<String> {
     if sent.len() > ROLES.len() {
-        violations.add("user.roles", format!("has {} entries, more than there are roles", sent.len()));
+        violations
+            .add("user.roles", format!("has {} entries, more than there are roles: send each role once", sent.len()));
         return vec![];
     }
     let mut roles: Vec<String> = vec![];
@@ -272,10 +346,10 @@ mod tests {
     fn an_email_is_an_address_of_3_to_254_bytes() {
         let long = |bytes: usize| format!("a@{}", "x".repeat(bytes - 2));
         for address in ["a@b", "Jürgen@exämple.de", &long(254)] {
-            assert_eq!(broken(|violations| drop(email(address, violations))), 0, "{address}");
+            assert_eq!(broken(|violations| drop(email("email", address, violations))), 0, "{address}");
         }
         for address in ["", "a@", "@b", "ab", "a@b@c", "a b@c", "a@b\0", "a@b\n", "a\u{a0}@b", &long(255)] {
-            assert_eq!(broken(|violations| drop(email(address, violations))), 1, "{address:?}");
+            assert_eq!(broken(|violations| drop(email("email", address, violations))), 1, "{address:?}");
         }
     }
 
@@ -288,7 +362,7 @@ mod tests {
 
     #[test]
     fn usernames_are_letters_digits_and_three_signs() {
-        let fits = |name: &str| broken(|violations| drop(username(name, violations))) == 0;
+        let fits = |name: &str| broken(|violations| drop(username("username", name, violations))) == 0;
         assert!(fits("") && fits("a") && fits("Zoë_9.x-y") && fits(&"x".repeat(64)));
         assert!(!fits("a b") && !fits("a@b") && !fits("a/b") && !fits("a\0") && !fits(&"x".repeat(65)));
     }

@@ -24,7 +24,7 @@ const QUEUE: usize = 64;
 pub(super) fn read(password: String, violations: &mut Violations) -> Option<Zeroizing<String>> {
     let password = Zeroizing::new(password);
     if !password.is_empty() && !(8..=1024).contains(&password.len()) {
-        violations.add("password", "has fewer than 8 or more than 1,024 bytes");
+        violations.add("password", "has fewer than 8 or more than 1,024 bytes: choose another");
     }
     Some(password).filter(|password| !password.is_empty())
 }

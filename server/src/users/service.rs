@@ -8,25 +8,34 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
-    model::{NewUser, ORDERS, User, UserPatch},
+    model::{FIELDS, NewUser, ORDERS, User, UserPatch},
     password::{self, Hasher},
-    store,
+    store::{self, TABLE},
 };
 use crate::{
     db::{Database, TenantConnection},
     error::Error,
     etag,
+    filter::{self, Filter},
     idempotency::{self, Write},
+    listing::{self, List},
+    mask::ReadMask,
     page::{Asked, Page},
     principal::Call,
     rules::Violations,
     seal::Seal,
 };
 
+/// How often an update that may create looks again.
+const ATTEMPTS: usize = 4;
+
+/// The revision that a write expects, and the field that said so.
+type Expected = (Option<i64>, &'static str);
+
 /// Users over gRPC.
 #[derive(Clone, Debug)]
 pub struct Service {
-    db: Database,
+    pub(super) db: Database,
     seal: Arc<Seal>,
     hasher: Hasher,
 }
@@ -52,37 +61,44 @@ impl Service {
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
-        let written = store::insert(&mut db, &write, id, &new, hash.as_deref()).await;
-        let outcome = idempotency::settle(&mut db, &self.seal, &write, written).await?;
-        let outcome = outcome.ok_or_else(|| Error::internal("an insert wrote nothing"))?;
-        write.end(&mut db).await?;
-        Ok(outcome.answer(v1::User::from))
+        self.insert(&mut db, &write, id, &new, hash.as_deref()).await
     }
 
     async fn get(&self, call: Call, request: v1::GetUserRequest) -> Result<Response<v1::User>, Error> {
-        let id = name(&request.name)?;
+        let mut violations = Violations::default();
+        let id = violations.name("name", "users", &request.name);
+        let mask = ReadMask::read(request.read_mask, &mut violations);
+        violations.into_result()?;
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         let user = store::find(&mut db, id, request.show_deleted).await?.ok_or_else(|| missing(id))?;
-        Ok(Response::new(user.into()))
+        Ok(Response::new(mask.applied(user.into())))
     }
 
     async fn list(&self, call: Call, request: v1::ListUsersRequest) -> Result<Response<v1::ListUsersResponse>, Error> {
         let mut violations = Violations::default();
+        let filter = Filter::read(&request.filter, FIELDS, &call.principal.permissions, &mut violations);
+        let mask = ReadMask::read(request.read_mask, &mut violations);
+        let count = listing::count_mode(request.count_mode, &mut violations);
         let asked = Asked {
             method: call.method.path,
             size: request.page_size,
             token: &request.page_token,
             order_by: &request.order_by,
-            shape: request.show_deleted.into(),
+            shape: filter::shape(&request.filter, request.show_deleted),
         };
         let page = Page::read(asked, ORDERS, &call.principal, &self.seal, &mut violations);
         violations.into_result()?;
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        let rows = store::list(&mut db, &page, request.show_deleted).await?;
+        let list = List { table: &TABLE, page: &page, filter: &filter, show_deleted: request.show_deleted };
+        let found = list.rows(&mut db).await?;
+        let total = list.total(count, &mut db).await?;
         drop(db);
         let (users, next_page_token) =
-            page.answer(asked.method, rows, &call.principal, &self.seal, User::place, v1::User::from);
-        Ok(Response::new(v1::ListUsersResponse { users, next_page_token }))
+            page.answer(asked.method, found, &call.principal, &self.seal, User::place, |user| {
+                mask.applied(user.into())
+            });
+        let (total_size, total_size_kind) = (total.size, total.kind);
+        Ok(Response::new(v1::ListUsersResponse { users, next_page_token, total_size, total_size_kind }))
     }
 
     async fn update(&self, call: Call, request: v1::UpdateUserRequest) -> Result<Response<v1::User>, Error> {
@@ -91,21 +107,36 @@ impl Service {
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let user = request.user.unwrap_or_default();
         let id = violations.name("user.name", "users", &user.name);
-        let revision = etag::expected(&call.principal, id, &user.etag, &mut violations);
+        let expected = (etag::expected(&call.principal, id, &user.etag), "user.etag");
+        // An etag is of a user that was there. The rules of a whole user bind only if it turns out that one is created.
+        let mut faults = Violations::default();
+        if id.is_nil() || id.is_max() {
+            faults.add("user.name", "names no user that could be created: use a UUID of your own making");
+        }
+        let new = (request.allow_missing && user.etag.is_empty()).then(|| NewUser::read(user.clone(), &mut faults));
         let patch = UserPatch::read(user, request.update_mask, &mut violations);
         violations.into_result()?;
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        if patch.ends_ownership() {
-            return self.watched(&mut db, &write, id, revision, Some(&patch)).await;
-        }
         write.begin(&mut db).await?;
-        let written = store::update(&mut db, &write, id, revision, &patch).await;
-        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
-            return Err(self.refusal(&mut db, id, revision).await?);
-        };
-        write.end(&mut db).await?;
-        Ok(outcome.answer(v1::User::from))
+        let Some(new) = new else { return self.change(&mut db, &write, id, expected, &patch).await };
+        // Somebody else may create or delete it between two looks.
+        for _ in 0..ATTEMPTS {
+            let changed = self.change(&mut db, &write, id, expected, &patch).await;
+            let (Err(Error::NotFound { .. }) | Err(Error::Conflict)) = &changed else {
+                return changed;
+            };
+            write.again(&mut db).await?;
+            match store::find(&mut db, id, true).await? {
+                Some(user) if user.delete_time.is_some() => return changed,
+                Some(_) => continue,
+                None => std::mem::take(&mut faults).into_result()?,
+            }
+            let created = self.insert(&mut db, &write, id, &new, None).await;
+            let Err(Error::AlreadyExists { field: "user_id", .. }) = created else { return created };
+            write.again(&mut db).await?;
+        }
+        Err(Error::Conflict)
     }
 
     async fn delete(&self, call: Call, request: v1::DeleteUserRequest) -> Result<Response<v1::User>, Error> {
@@ -113,11 +144,109 @@ impl Service {
         let write =
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let id = violations.name("name", "users", &request.name);
-        let revision = etag::expected(&call.principal, id, &request.etag, &mut violations);
+        let expected = (etag::expected(&call.principal, id, &request.etag), "etag");
         violations.into_result()?;
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        self.watched(&mut db, &write, id, revision, None).await
+        write.begin(&mut db).await?;
+        let deleted = self.watched(&mut db, &write, id, expected, None).await;
+        let (Err(Error::NotFound { .. }), true) = (&deleted, request.allow_missing) else { return deleted };
+        let gone = store::find(&mut db, id, true).await?;
+        if gone.as_ref().is_some_and(|user| user.delete_time.is_none()) {
+            return Err(Error::Conflict);
+        }
+        idempotency::keep(&mut db, &write, &gone).await?;
+        Ok(Response::new(answer(id, gone)))
+    }
+
+    async fn undelete(&self, call: Call, request: v1::UndeleteUserRequest) -> Result<Response<v1::User>, Error> {
+        let mut violations = Violations::default();
+        let write =
+            Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
+        let id = violations.name("name", "users", &request.name);
+        let revision = etag::expected(&call.principal, id, &request.etag);
+        violations.into_result()?;
+
+        let mut db = self.db.app.tenant(call.principal.tenant).await?;
+        write.begin(&mut db).await?;
+        let written = store::undelete(&mut db, &write, id, revision).await;
+        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
+            let found = store::find(&mut db, id, true).await?;
+            write.end(&mut db).await?;
+            return Err(match found {
+                None => missing(id),
+                Some(user) if user.delete_time.is_none() => not_deleted(),
+                Some(user) => stale(&user, (revision, "etag")),
+            });
+        };
+        write.end(&mut db).await?;
+        Ok(outcome.answer(v1::User::from))
+    }
+
+    async fn set_password(
+        &self,
+        call: Call,
+        mut request: v1::SetUserPasswordRequest,
+    ) -> Result<Response<v1::User>, Error> {
+        let mut violations = Violations::default();
+        let password = password::read(std::mem::take(&mut request.password), &mut violations);
+        if password.is_some() {
+            // That there is one is no secret, and tells setting from removing.
+            request.password = "set".into();
+        }
+        let write =
+            Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
+        let id = violations.name("name", "users", &request.name);
+        violations.into_result()?;
+        let hash = match password {
+            Some(password) if !write.validate_only => Some(self.hasher.hash(password, call.deadline).await?),
+            _ => None,
+        };
+
+        let mut db = self.db.app.tenant(call.principal.tenant).await?;
+        write.begin(&mut db).await?;
+        let written = store::set_password(&mut db, &write, id, hash.as_deref()).await;
+        let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
+            return Err(self.refusal(&mut db, &write, id, (None, "etag")).await?);
+        };
+        write.end(&mut db).await?;
+        Ok(outcome.answer(v1::User::from))
+    }
+
+    /// Writes a user that is not there yet, in what `begin` began.
+    async fn insert(
+        &self,
+        db: &mut TenantConnection,
+        write: &Write,
+        id: Uuid,
+        new: &NewUser,
+        password_hash: Option<&str>,
+    ) -> Result<Response<v1::User>, Error> {
+        let written = store::insert(db, write, id, new, password_hash).await;
+        let outcome = idempotency::settle(db, &self.seal, write, written).await?;
+        let outcome = outcome.ok_or_else(|| Error::internal("an insert wrote nothing"))?;
+        write.end(db).await?;
+        Ok(outcome.answer(v1::User::from))
+    }
+
+    /// Changes a user that is there, in what `begin` began.
+    async fn change(
+        &self,
+        db: &mut TenantConnection,
+        write: &Write,
+        id: Uuid,
+        expected: Expected,
+        patch: &UserPatch,
+    ) -> Result<Response<v1::User>, Error> {
+        if patch.ends_ownership() {
+            return self.watched(db, write, id, expected, Some(patch)).await;
+        }
+        let written = store::update(db, write, id, expected.0, patch).await;
+        let Some(outcome) = idempotency::settle(db, &self.seal, write, written).await? else {
+            return Err(self.refusal(db, write, id, expected).await?);
+        };
+        write.end(db).await?;
+        Ok(outcome.answer(v1::User::from))
     }
 
     /// Updates (with a patch) or deletes (without) somebody who may be the last active owner.
@@ -129,24 +258,27 @@ impl Service {
         db: &mut TenantConnection,
         write: &Write,
         id: Uuid,
-        revision: Option<i64>,
+        expected: Expected,
         patch: Option<&UserPatch>,
     ) -> Result<Response<v1::User>, Error> {
-        db.begin().await?;
-        let last_owner = store::lock_owners(db).await? == [id];
+        if !write.validate_only {
+            db.begin().await?;
+        }
+        let last_owner = store::lock_owners(db, id).await? == [id];
         store::set_mark(db).await?;
         let written = match patch {
             _ if last_owner => Ok(None),
-            Some(patch) => store::update(db, write, id, revision, patch).await,
-            None => store::delete(db, write, id, revision).await,
+            Some(patch) => store::update(db, write, id, expected.0, patch).await,
+            None => store::delete(db, write, id, expected.0).await,
         };
         if written.is_err() {
             store::return_to_mark(db).await?;
         }
+        let written = written.map(|user| user.map(Some));
         let answer = match idempotency::settle(db, &self.seal, write, written).await? {
-            Some(outcome) => Ok(outcome.answer(v1::User::from)),
+            Some(outcome) => Ok(outcome.answer(|user| answer(id, user))),
             None if last_owner => Err(last_owner_stays()),
-            None => Err(self.refusal(db, id, revision).await?),
+            None => Err(self.refusal(db, write, id, expected).await?),
         };
         if write.validate_only {
             write.end(db).await?;
@@ -157,25 +289,41 @@ impl Service {
     }
 
     /// Why a write found no row to write.
-    async fn refusal(&self, db: &mut TenantConnection, id: Uuid, revision: Option<i64>) -> Result<Error, Error> {
-        Ok(match store::find(db, id, false).await? {
+    async fn refusal(
+        &self,
+        db: &mut TenantConnection,
+        write: &Write,
+        id: Uuid,
+        expected: Expected,
+    ) -> Result<Error, Error> {
+        let found = store::find(db, id, false).await?;
+        write.end(db).await?;
+        Ok(match found {
             None => missing(id),
-            Some(user) if revision.is_some_and(|revision| revision != user.revision) => {
-                Error::Stale { current_etag: etag::of(id, user.revision) }
-            }
-            Some(_) => Error::unavailable("TENANT_CONTEXT_LOST"),
+            Some(user) => stale(&user, expected),
         })
     }
 }
 
-fn name(name: &str) -> Result<Uuid, Error> {
-    let mut violations = Violations::default();
-    let id = violations.name("name", "users", name);
-    violations.into_result().map(|()| id)
+/// The user, or of one that never was its name alone.
+fn answer(id: Uuid, user: Option<User>) -> v1::User {
+    user.map_or_else(|| v1::User { name: format!("users/{id}"), ..v1::User::default() }, v1::User::from)
 }
 
 fn missing(id: Uuid) -> Error {
     Error::NotFound { kind: "user", name: format!("users/{id}") }
+}
+
+/// The refusal of a write whose user is there, but was not as it should be when the write looked.
+fn stale(user: &User, (expected, field): Expected) -> Error {
+    etag::refusal(expected, field, user.id, user.revision).unwrap_or(Error::Conflict)
+}
+
+fn not_deleted() -> Error {
+    Error::Precondition {
+        reason: "NOT_DELETED",
+        words: "the user is not deleted: there is nothing to bring back".into(),
+    }
 }
 
 fn last_owner_stays() -> Error {
@@ -207,5 +355,21 @@ impl UserService for Service {
 
     async fn delete_user(&self, request: Request<v1::DeleteUserRequest>) -> Answer<v1::User> {
         Ok(self.delete(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn undelete_user(&self, request: Request<v1::UndeleteUserRequest>) -> Answer<v1::User> {
+        Ok(self.undelete(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn lookup_user(&self, request: Request<v1::LookupUserRequest>) -> Answer<v1::User> {
+        Ok(self.lookup(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn batch_get_users(&self, request: Request<v1::BatchGetUsersRequest>) -> Answer<v1::BatchGetUsersResponse> {
+        Ok(self.batch_get(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn set_user_password(&self, request: Request<v1::SetUserPasswordRequest>) -> Answer<v1::User> {
+        Ok(self.set_password(Call::of(&request)?, request.into_inner()).await?)
     }
 }

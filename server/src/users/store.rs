@@ -1,12 +1,16 @@
 //! The SQL of users and of what proves who they are.
 //! It leaves rules to the model and what an empty answer means to the service.
 
+use futures_util::stream::BoxStream;
 use serde_json::Value;
-use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use super::model::{NewUser, Unique, User, UserPatch};
-use crate::{db::TenantConnection, idempotency::Write, page::Page};
+use super::model::{Handle, NewUser, Unique, User, UserPatch};
+use crate::{
+    db::TenantConnection,
+    idempotency::Write,
+    listing::{BOUNDS, Table},
+};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -21,30 +25,41 @@ pub(super) async fn find(db: &mut TenantConnection, id: Uuid, show_deleted: bool
     }
 }
 
-pub(super) async fn list(db: &mut TenantConnection, page: &Page, show_deleted: bool) -> Result<Vec<User>> {
+/// Finds a live user by what is unique among them.
+pub(super) async fn find_by(db: &mut TenantConnection, handle: &Handle) -> Result<Option<User>> {
     let tenant = db.tenant().0;
     loop {
-        let mut query = list_query(tenant, page, show_deleted);
-        let rows = query.build_query_as::<User>().persistent(false).fetch_all(&mut *db).await?;
-        if !rows.is_empty() || !db.was_stale().await? {
-            return Ok(rows);
+        let found = match handle {
+            Handle::Email(email) => {
+                let found = sqlx::query_file_as!(User, "src/users/find_by_email.sql", tenant, email.key);
+                found.fetch_optional(&mut *db).await?
+            }
+            Handle::Username(name) => {
+                let found = sqlx::query_file_as!(User, "src/users/find_by_username.sql", tenant, name.key);
+                found.fetch_optional(&mut *db).await?
+            }
+        };
+        if found.is_some() || !db.was_stale().await? {
+            return Ok(found);
         }
     }
 }
 
-/// The one statement whose text varies: with the order, and with what the caller asks to see.
-pub(super) fn list_query(tenant: Uuid, page: &Page, show_deleted: bool) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new(
-        "select id, email, email_key, username, display_name, roles, profile, state, last_login_time, revision, \
-         create_time, update_time, delete_time from stead.users where tenant_id = ",
-    );
-    query.push_bind(tenant);
-    if !show_deleted {
-        query.push(" and delete_time is null");
-    }
-    page.push(&mut query);
-    query
+/// Finds live users in the order of their ids, each as often as it is asked for; a missing one leaves a gap.
+pub(super) fn find_all<'a>(db: &'a mut TenantConnection, ids: &'a [Uuid]) -> BoxStream<'a, Result<User>> {
+    let tenant = db.tenant().0;
+    sqlx::query_file_as!(User, "src/users/find_all.sql", tenant, ids).fetch(db)
 }
+
+/// What is listed, as `listing` writes its statements.
+pub(super) const TABLE: Table = Table {
+    name: "stead.users",
+    columns: "id, email, email_key, username, display_name, roles, profile, state, last_login_time, revision, \
+              create_time, update_time, delete_time",
+    scope: "tenant_id =",
+    weight: "octet_length(concat(email, username, display_name, profile))",
+    bounds: BOUNDS,
+};
 
 pub(super) async fn insert(
     db: &mut TenantConnection,
@@ -136,10 +151,56 @@ pub(super) async fn delete(
     .await
 }
 
+pub(super) async fn undelete(
+    db: &mut TenantConnection,
+    write: &Write,
+    id: Uuid,
+    revision: Option<i64>,
+) -> Result<Option<User>> {
+    sqlx::query_file_as!(
+        User,
+        "src/users/undelete.sql",
+        write.facts,
+        db.tenant().0,
+        id,
+        revision,
+        write.subject,
+        write.method,
+        write.request_id,
+        write.mark,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// Sets the password of a live user; removes it without a hash.
+pub(super) async fn set_password(
+    db: &mut TenantConnection,
+    write: &Write,
+    id: Uuid,
+    password_hash: Option<&str>,
+) -> Result<Option<User>> {
+    sqlx::query_file_as!(
+        User,
+        "src/users/set_password.sql",
+        write.facts,
+        db.tenant().0,
+        id,
+        password_hash,
+        write.subject,
+        write.method,
+        write.request_id,
+        write.mark,
+    )
+    .fetch_optional(db)
+    .await
+}
+
 /// Locks the tenant's active owners until the transaction ends, in one order for everybody, and says who they are.
-pub(super) async fn lock_owners(db: &mut TenantConnection) -> Result<Vec<Uuid>> {
+pub(super) async fn lock_owners(db: &mut TenantConnection, also: Uuid) -> Result<Vec<Uuid>> {
     let tenant = db.tenant().0;
-    sqlx::query_file_scalar!("src/users/owners_lock.sql", tenant).fetch_all(db).await
+    let locked = sqlx::query_file!("src/users/owners_lock.sql", tenant, also).fetch_all(db).await?;
+    Ok(locked.into_iter().filter(|user| user.owns).map(|user| user.id).collect())
 }
 
 /// Marks the place in the transaction that a failed write goes back to, so that its request id can still be read.

@@ -1,6 +1,11 @@
 //! The edges of the users' SQL, on real PostgreSQL.
 //! It leaves what a caller sees over the wire to the promises.
 
+mod lists;
+mod passwords;
+mod reads;
+mod writes;
+
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
@@ -63,7 +68,7 @@ impl World {
     }
 
     async fn get(&self, name: &str, show_deleted: bool) -> Result<v1::User, Status> {
-        let request = v1::GetUserRequest { name: name.into(), show_deleted };
+        let request = v1::GetUserRequest { name: name.into(), show_deleted, ..Default::default() };
         inner(self.service.get_user(self.call("GetUser").carrying(request)).await)
     }
 
@@ -88,6 +93,18 @@ impl World {
         let mut admin = self.database.connect(Role::Superuser).await;
         let row = sqlx::query(sql).bind(self.tenant.0).fetch_one(&mut admin).await.unwrap();
         row.get::<Option<String>, _>(0).unwrap_or_default()
+    }
+
+    async fn run(&self, sql: &'static str) {
+        let mut admin = self.database.connect(Role::Superuser).await;
+        sqlx::query(sql).bind(self.tenant.0).execute(&mut admin).await.unwrap();
+    }
+
+    async fn somebody_waits_for_a_lock(&self) {
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let mut admin = self.database.connect(Role::Superuser).await;
+        while sqlx::query(waiting).fetch_one(&mut admin).await.unwrap().get::<i64, _>(0) == 0 {}
     }
 
     async fn live_owners(&self) -> String {

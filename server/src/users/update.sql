@@ -25,7 +25,7 @@ with ctx as materialized (
   update stead.users u set
     email = new.email, email_key = new.email_key, username = new.username, username_key = new.username_key,
     display_name = new.display_name, roles = new.roles, profile = new.profile, state = new.state,
-    revision = u.revision + 1, update_time = ctx.now
+    revision = u.revision + 1, update_time = greatest(ctx.now, u.update_time)
   from ctx, cur, new
   where u.tenant_id = $2::uuid and u.id = $3::uuid
     and (

@@ -22,6 +22,7 @@ async fn a_key_is_made_once_and_its_secret_shown_once() {
     let request = v1::CreateApiKeyRequest {
         api_key: Some(new_key("services/shop", &["products.read", "keys.read"])),
         request_id: Uuid::new_v4().to_string(),
+        ..Default::default()
     };
     let make = |request: v1::CreateApiKeyRequest| async {
         world.service.create_api_key(world.call(&token, "AuthService/CreateApiKey", request).await).await
@@ -66,6 +67,7 @@ async fn a_key_that_breaks_rules_is_not_made_and_hears_of_every_rule() {
             ..new_key(&format!("users/{foreign}"), &["users.read", "users.write", "tenants.read"])
         }),
         request_id: "1".into(),
+        ..Default::default()
     };
     let request = world.call(&seller, "AuthService/CreateApiKey", request).await;
     let refused = world.service.create_api_key(request).await.unwrap_err();
@@ -85,7 +87,7 @@ async fn a_key_that_breaks_rules_is_not_made_and_hears_of_every_rule() {
     let user = world.user(world.acme).await;
     let request = v1::CreateApiKeyRequest {
         api_key: Some(new_key(&format!("users/{}", user.to_string().to_uppercase()), &["users.read"])),
-        request_id: String::new(),
+        ..Default::default()
     };
     let request = world.call(&seller, "AuthService/CreateApiKey", request).await;
     let made = world.service.create_api_key(request).await.unwrap().into_inner();
@@ -100,7 +102,7 @@ async fn the_platform_makes_its_own_keys_and_inside_a_tenant_that_tenants() {
     let inside = world.verify(&operator.reveal(), Some(world.acme)).await.unwrap();
     let make = |principal: Principal, permission| {
         let api_key = Some(new_key("services/new", &[permission]));
-        let request = v1::CreateApiKeyRequest { api_key, request_id: String::new() };
+        let request = v1::CreateApiKeyRequest { api_key, request_id: String::new(), validate_only: false };
         world.service.create_api_key(as_call(principal, "AuthService/CreateApiKey", request))
     };
     let made = make(outside.clone(), "tenants.read").await.unwrap().into_inner();
@@ -141,7 +143,7 @@ async fn revoking_again_changes_nothing_and_a_foreign_key_is_a_made_up_one() {
     let (token, victim) = (world.key(Holder::Tenant("acme")).await, world.key(Holder::Tenant("acme")).await);
     let foreign = world.key(Holder::Tenant("globex")).await;
     let revoke = |id: Uuid, request_id: String| {
-        let request = v1::RevokeApiKeyRequest { name: format!("apiKeys/{id}"), request_id };
+        let request = v1::RevokeApiKeyRequest { name: format!("apiKeys/{id}"), request_id, validate_only: false };
         let (world, token) = (&world, &token);
         async move { world.service.revoke_api_key(world.call(token, "AuthService/RevokeApiKey", request).await).await }
     };

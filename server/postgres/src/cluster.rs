@@ -98,11 +98,16 @@ impl Cluster {
     pub async fn stop(mut self) -> Result<(), Error> {
         let waited = self.options.stop_within;
         let orderly = self.end(Signal::SIGINT, waited).await;
-        if !orderly && !self.end(Signal::SIGQUIT, Duration::from_secs(5)).await {
-            self.end(Signal::SIGKILL, Duration::from_secs(5)).await;
+        if !orderly {
+            self.cut_off().await;
         }
         self.clean_up()?;
         if orderly { Ok(()) } else { Err(Error::CutOff { waited }) }
+    }
+
+    /// Ends it as a crash would: no checkpoint, and connections are cut; the data stays, and opening it again recovers it.
+    pub async fn crash(mut self) {
+        self.cut_off().await;
     }
 
     /// Deletes a cluster that is not running, wherever its data lies; one that is missing is no error.
@@ -133,6 +138,12 @@ impl Cluster {
         Ok(())
     }
 
+    async fn cut_off(&mut self) {
+        if !self.end(Signal::SIGQUIT, Duration::from_secs(5)).await {
+            self.end(Signal::SIGKILL, Duration::from_secs(5)).await;
+        }
+    }
+
     async fn end(&mut self, signal: Signal, bound: Duration) -> bool {
         let _ = self.server.signal(signal);
         timeout(bound, self.server.wait()).await.is_ok()
@@ -148,9 +159,7 @@ impl Cluster {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                if !self.end(Signal::SIGQUIT, Duration::from_secs(5)).await {
-                    self.end(Signal::SIGKILL, Duration::from_secs(5)).await;
-                }
+                self.cut_off().await;
                 let reason = self.log.last().unwrap_or_else(|| "it said nothing".to_owned());
                 return Err(Error::NotReady { waited: started.elapsed(), reason, log: self.log.path.clone() });
             }

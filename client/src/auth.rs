@@ -7,12 +7,14 @@ use stead_api::v1;
 use uuid::Uuid;
 
 use crate::{
+    answer::Answer,
     builder::ApiKey,
     call::draw_request_id,
     client::Client,
     error::Error,
     ids::{ApiKeyId, TenantId},
     pages::{List, Page},
+    request::{write_by_name, write_options},
     wire::{from_name, from_time, present, to_time},
 };
 
@@ -164,7 +166,8 @@ impl Auth {
 
     /// Makes an API key. Nobody gives a key a permission that they lack themselves.
     pub fn create_key(&self, key: NewApiKey) -> CreateApiKey {
-        CreateApiKey { client: self.client.clone(), key, request_id: None }
+        let client = self.client.clone();
+        CreateApiKey { client, key, request_id: None, validate_only: false, read: made_with_secret }
     }
 
     /// Lists the tenant's keys, revoked ones included, in creation order.
@@ -180,20 +183,31 @@ impl Auth {
 
     /// Revokes a key for good, within a second on every server. Revoking it again changes nothing.
     pub fn revoke_key(&self, id: ApiKeyId) -> RevokeApiKey {
-        RevokeApiKey { client: self.client.clone(), id, request_id: None }
+        let wire = v1::RevokeApiKeyRequest { name: id.to_string(), ..Default::default() };
+        RevokeApiKey { client: self.client.clone(), wire, request_id: None }
     }
 }
 
 /// Makes an API key; made by [`Auth::create_key`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is sent until `send`"]
-pub struct CreateApiKey {
+pub struct CreateApiKey<T = CreatedApiKey> {
     client: Client,
     key: NewApiKey,
     request_id: Option<Uuid>,
+    validate_only: bool,
+    read: fn(v1::CreateApiKeyResponse) -> Result<T, Error>,
 }
 
 impl CreateApiKey {
+    /// Runs every check of the write, then undoes it: what comes back is the key as it would have been, without a secret.
+    pub fn validate_only(self) -> CreateApiKey<ApiKeyInfo> {
+        let Self { client, key, request_id, .. } = self;
+        CreateApiKey { client, key, request_id, validate_only: true, read: made }
+    }
+}
+
+impl<T> CreateApiKey<T> {
     /// The idempotency key, a UUID4; drawn afresh unless set. The secret is not kept: a replay that lost it is
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) with the reason `SECRET_ALREADY_SHOWN`.
     pub fn request_id(mut self, request_id: Uuid) -> Self {
@@ -202,37 +216,28 @@ impl CreateApiKey {
     }
 
     /// Sends the request.
-    pub async fn send(self) -> Result<CreatedApiKey, Error> {
+    pub async fn send(self) -> Result<T, Error> {
         let request_id = self.request_id.unwrap_or_else(draw_request_id);
-        let api_key = Some(self.key.into_wire());
-        let request = v1::CreateApiKeyRequest { api_key, request_id: request_id.to_string() };
-        let answer: v1::CreateApiKeyResponse =
-            self.client.write("/stead.v1.AuthService/CreateApiKey", &request, request_id).await?;
-        let key = ApiKeyInfo::from_wire(present("api_key", answer.api_key)?)?;
-        Ok(CreatedApiKey { key, secret: ApiKey::new(answer.secret) })
+        let request = v1::CreateApiKeyRequest {
+            api_key: Some(self.key.into_wire()),
+            request_id: request_id.to_string(),
+            validate_only: self.validate_only,
+        };
+        let answer = self.client.write("/stead.v1.AuthService/CreateApiKey", &request, request_id).await?;
+        Ok(answer.read(self.read)?.value)
     }
 }
 
-/// Revokes an API key; made by [`Auth::revoke_key`].
-#[derive(Clone, Debug)]
-#[must_use = "nothing is sent until `send`"]
-pub struct RevokeApiKey {
-    client: Client,
-    id: ApiKeyId,
-    request_id: Option<Uuid>,
+fn made(answer: v1::CreateApiKeyResponse) -> Result<ApiKeyInfo, Error> {
+    ApiKeyInfo::from_wire(present("api_key", answer.api_key)?)
 }
 
-impl RevokeApiKey {
-    /// The idempotency key, a UUID4; drawn afresh unless set.
-    pub fn request_id(mut self, request_id: Uuid) -> Self {
-        self.request_id = Some(request_id);
-        self
-    }
+fn made_with_secret(mut answer: v1::CreateApiKeyResponse) -> Result<CreatedApiKey, Error> {
+    let secret = ApiKey::new(std::mem::take(&mut answer.secret));
+    Ok(CreatedApiKey { key: made(answer)?, secret })
+}
 
-    /// Sends the request.
-    pub async fn send(self) -> Result<ApiKeyInfo, Error> {
-        let request_id = self.request_id.unwrap_or_else(draw_request_id);
-        let request = v1::RevokeApiKeyRequest { name: self.id.to_string(), request_id: request_id.to_string() };
-        ApiKeyInfo::from_wire(self.client.write("/stead.v1.AuthService/RevokeApiKey", &request, request_id).await?)
-    }
+write_by_name! {
+    /// Revokes an API key; made by [`Auth::revoke_key`].
+    RevokeApiKey(RevokeApiKeyRequest), "/stead.v1.AuthService/RevokeApiKey", ApiKeyInfo
 }

@@ -9,19 +9,22 @@ use prost::Message;
 use stead_api::Idempotency;
 use tokio::time::Instant;
 use tonic::{
-    Code, Request, Status,
+    Code, Request, Response, Status,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 use uuid::Uuid;
 
 use crate::{
+    answer::Answer,
     client::Client,
     error::{Error, ErrorKind},
     retry::{self, Ended, History},
     status::{self, Circumstances},
 };
 
+/// Stands beside the answer to a write that was done before.
+const REPLAY: &str = "stead-idempotent-replay";
 /// Further than any call goes, and still a time that can be added to now.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -32,28 +35,48 @@ impl Client {
         Q: Message,
         A: Message + Default,
     {
-        self.call(path, request, None).await
+        self.call(path, request, None).await.map(|(value, ..)| value)
     }
 
     /// Makes a write that carries its idempotency key, so that it happens once however often it is sent.
-    pub(crate) async fn write<Q, A>(&self, path: &'static str, request: &Q, request_id: Uuid) -> Result<A, Error>
+    pub(crate) async fn write<Q, A>(
+        &self,
+        path: &'static str,
+        request: &Q,
+        request_id: Uuid,
+    ) -> Result<Answer<A>, Error>
     where
         Q: Message,
         A: Message + Default,
     {
-        self.call(path, request, Some(request_id)).await
+        let (value, replayed, attempts) = self.call(path, request, Some(request_id)).await?;
+        Ok(Answer { value, replayed, attempts, request_id })
     }
 
-    async fn call<Q, A>(&self, path: &'static str, request: &Q, request_id: Option<Uuid>) -> Result<A, Error>
+    /// The answer, whether it is one of before, and how often the call was sent.
+    async fn call<Q, A>(
+        &self,
+        path: &'static str,
+        request: &Q,
+        request_id: Option<Uuid>,
+    ) -> Result<(A, bool, u32), Error>
     where
         Q: Message,
         A: Message + Default,
     {
         let (answer, attempts) = self.exchange(path, Bytes::from(request.encode_to_vec()), request_id).await?;
-        A::decode(answer).map_err(|fault| Error::decode(fault.to_string()).after(attempts, request_id, true))
+        let replayed = answer.metadata().get(REPLAY).is_some_and(|replay| replay == "true");
+        let unreadable = |fault: prost::DecodeError| Error::decode(fault.to_string()).after(attempts, request_id, true);
+        let value = A::decode(answer.into_inner()).map_err(unreadable)?;
+        Ok((value, replayed, attempts))
     }
 
-    async fn exchange(&self, path: &'static str, body: Bytes, request_id: Option<Uuid>) -> Result<(Bytes, u32), Error> {
+    async fn exchange(
+        &self,
+        path: &'static str,
+        body: Bytes,
+        request_id: Option<Uuid>,
+    ) -> Result<(Response<Bytes>, u32), Error> {
         let deadline = Instant::now() + self.deadline.min(FOREVER);
         let mut history = History::default();
         let result = retry::run(&mut history, deadline, repeatable(path, request_id), roll, |left| {
@@ -62,7 +85,7 @@ impl Client {
             request.set_timeout(left);
             async move {
                 grpc.ready().await.map_err(|fault| Status::from_error(fault.into()))?;
-                grpc.unary(request, PathAndQuery::from_static(path), BytesCodec).await.map(tonic::Response::into_inner)
+                grpc.unary(request, PathAndQuery::from_static(path), BytesCodec).await
             }
         })
         .await;

@@ -18,6 +18,8 @@ pub(crate) struct Inner {
     pub(crate) reason: Option<String>,
     pub(crate) message: String,
     pub(crate) metadata: BTreeMap<String, String>,
+    /// Of a batch, what stands in its way; where the kind holds the broken rules itself, they are there.
+    pub(crate) entries: Vec<Violation>,
     pub(crate) attempts: u32,
     pub(crate) request_id: Option<Uuid>,
     pub(crate) trace_id: Option<String>,
@@ -56,6 +58,11 @@ pub enum ErrorKind {
     },
     /// A quota is used up; waiting does not help.
     QuotaExhausted,
+    /// The answer would be too large: ask for fewer at once, or for fewer fields by a read mask.
+    ResultTooLarge {
+        /// How many of what was asked for would have fit, from the first on.
+        fits: usize,
+    },
     /// The state of things forbids it, such as a suspended tenant.
     FailedPrecondition,
     /// The service could not be reached or cannot answer now: try again later.
@@ -85,11 +92,15 @@ pub struct Violation {
     pub field: String,
     /// The rule and what to do.
     pub description: String,
+    /// Its own reason, where it has one: of a batch's entries, `RESOURCE_NOT_FOUND`, `ETAG_MISMATCH` or
+    /// `RESOURCE_ALREADY_EXISTS` tell them apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl Violation {
     pub(crate) fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { field: field.into(), description: description.into() }
+        Self { field: field.into(), description: description.into(), reason: None }
     }
 }
 
@@ -100,8 +111,13 @@ impl Error {
 
     /// Something that is refused before anything is sent.
     pub(crate) fn rejected(violation: Violation) -> Self {
-        let message = format!("{}: {}", violation.field, violation.description);
-        Self::local(ErrorKind::LocalReject { violations: vec![violation] }, None, message)
+        Self::rejected_for(vec![violation])
+    }
+
+    /// The same for several broken rules; the message is the first.
+    pub(crate) fn rejected_for(violations: Vec<Violation>) -> Self {
+        let message = violations.first().map(|first| format!("{}: {}", first.field, first.description));
+        Self::local(ErrorKind::LocalReject { violations }, None, message.unwrap_or_default())
     }
 
     /// An answer that this version cannot read. The call itself went through.
@@ -119,6 +135,7 @@ impl Error {
             reason: None,
             message,
             metadata: BTreeMap::new(),
+            entries: Vec::new(),
             attempts: 0,
             request_id: None,
             trace_id: None,
@@ -157,11 +174,13 @@ impl Error {
         &self.0.metadata
     }
 
-    /// Each broken rule with its field; empty unless the request was refused for them.
+    /// Each broken rule with its field, and of a batch each entry that stands in its way, such as `requests[3].product.sku`;
+    /// empty unless the request was refused for them. The service lists 50 at most: `omitted` in the
+    /// [`metadata`](Self::metadata) says how many more there are.
     pub fn violations(&self) -> &[Violation] {
         match &self.0.kind {
             ErrorKind::Invalid { violations } | ErrorKind::LocalReject { violations } => violations,
-            _ => &[],
+            _ => &self.0.entries,
         }
     }
 

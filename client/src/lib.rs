@@ -35,17 +35,39 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Lists** are walked item by item, page by page or as a stream:
+//! **Lists** are filtered, sorted and counted by the service, and walked item by item, page by page or as a stream:
 //!
 //! ```no_run
-//! # use stead_client::Client;
+//! # use stead_client::{Client, CountMode};
 //! # async fn tour(client: Client) -> Result<(), stead_client::Error> {
-//! let mut items = client.products().list().order_by("sku desc").page_size(200).items();
+//! let wooden = client.products().list().filter(r#"category = "games" AND tags:"wood""#).order_by("sku desc");
+//! let mut items = wooden.count(CountMode::Capped).page_size(200).items();
 //! while let Some(product) = items.next().await? {
 //!     println!("{} {}", product.sku, product.display_name);
 //! }
+//! println!("{:?}", items.total());
 //! # Ok(()) }
 //! ```
+//!
+//! **A read mask** brings only the fields that are named, and the id: [`List::read_mask`], [`GetProduct::read_mask`]. The
+//! others then read as if they were empty.
+//!
+//! **Many at once** is all or nothing: [`Products::batch_create`], [`batch_update`](Products::batch_update),
+//! [`batch_delete`](Products::batch_delete). What stands in the way is told by the place of its entry:
+//!
+//! ```no_run
+//! # use stead_client::{Client, NewProduct};
+//! # async fn tour(client: Client) -> Result<(), stead_client::Error> {
+//! let set = ["pawn", "rook", "king"].map(|piece| NewProduct::new(piece, piece));
+//! if let Err(error) = client.products().batch_create(set).send().await {
+//!     error.violations().iter().for_each(|v| println!("{}: {}", v.field, v.description));
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! **Stock** is adjusted and never oversold: [`Products::adjust_quantity`]. **Nothing is lost**: what was deleted comes back by
+//! `undelete` until it is purged, and a product's past is read by [`Products::revisions`] and brought back by
+//! [`Products::rollback`].
 //!
 //! **Errors** are one type; [`Error::kind`] says what to do next, [`Error::may_have_executed`] whether the write may have
 //! happened all the same:
@@ -65,15 +87,16 @@
 //! # Ok(()) }
 //! ```
 //!
-//! **Many rows** go in by an [`Import`], which survives a broken stream and can be taken up again by its id:
-//! [`Products::import`].
+//! **Many rows** go in by an [`Import`], which survives a broken stream and can be taken up again by its id, and come out by an
+//! [`Export`], which shows one moment and goes on where its stream broke: [`Products::import`], [`Products::export`].
 //!
 //! # What every call keeps
 //!
 //! - **A deadline**, 10 seconds unless set: around the whole call with its retries and pauses. Each attempt tells the service
 //!   what is left.
 //! - **An idempotency key** on every write, drawn once for the call and the same in every attempt, so that a write happens
-//!   once however often it is sent.
+//!   once however often it is sent. With a key of your own ([`CreateProduct::request_id`]) that holds across programs and
+//!   crashes too, and [`CreateProduct::answer`] says whether the write was done before.
 //! - **At most four attempts**, and only where a repeat is safe: when the call surely did not run, or when it is a read or a
 //!   write with its key. Pauses grow from 50 ms to 5 s with full jitter and never pass the deadline.
 //!
@@ -82,11 +105,13 @@
 //! - `tls`: `https://` endpoints, with the platform's root certificates or one of your own.
 #![deny(missing_docs)]
 
+mod answer;
 mod audit;
 mod auth;
 mod builder;
 mod call;
 mod client;
+mod count;
 mod currency;
 mod error;
 mod ids;
@@ -103,21 +128,28 @@ mod tests;
 mod users;
 mod wire;
 
+pub use answer::Answer;
 pub use audit::{Action, Audit, AuditEntry, Change, GetAuditEntry};
 pub use auth::{ApiKeyInfo, Auth, CreateApiKey, CreatedApiKey, NewApiKey, RevokeApiKey, WhoAmI};
 pub use builder::{ApiKey, ClientBuilder};
 pub use client::Client;
+pub use count::{CountMode, Total, TotalKind};
 pub use error::{Error, ErrorKind, Violation};
 pub use ids::{ApiKeyId, AuditEntryId, InvalidId, ProductId, TenantId, UserId};
 pub use money::{InvalidMoney, Money};
-pub use pages::{Items, List, Page, Pages, Sorted};
+pub use pages::{Items, List, Page, Pages, Sorted, quoted};
 pub use products::{
-    CreateProduct, DeleteProduct, GetProduct, Import, ImportFault, ImportProducts, ImportProgress, LookupProduct,
-    NewProduct, Product, ProductPatch, Products, UpdateProduct,
+    AdjustProductQuantity, BatchCreateProducts, BatchDeleteProducts, BatchGetProducts, BatchUpdateProducts,
+    CreateProduct, DeleteProduct, Export, ExportProducts, GetProduct, GetProductRevision, Import, ImportFault,
+    ImportProducts, ImportProgress, ListProductRevisions, LookupProduct, NewProduct, Product, ProductPatch,
+    ProductTarget, Products, RollbackProduct, UndeleteProduct, UpdateProduct,
 };
 pub use raw::RawChannel;
 pub use tenants::{
-    CreateTenant, DeleteTenant, GetTenant, LookupTenant, NewTenant, Tenant, TenantPatch, TenantState, Tenants,
-    UpdateTenant,
+    CreateTenant, DeleteTenant, GetTenant, LookupTenant, NewTenant, ResumeTenant, SuspendTenant, Tenant, TenantPatch,
+    TenantState, Tenants, UndeleteTenant, UpdateTenant,
 };
-pub use users::{CreateUser, DeleteUser, GetUser, NewUser, Role, UpdateUser, User, UserPatch, UserState, Users};
+pub use users::{
+    BatchGetUsers, CreateUser, DeleteUser, GetUser, LookupUser, NewUser, Role, SetUserPassword, UndeleteUser,
+    UpdateUser, User, UserPatch, UserState, Users,
+};

@@ -5,17 +5,27 @@ use std::{future::Future, pin::Pin, vec};
 
 use futures_util::{Stream, stream};
 
-use crate::{client::Client, error::Error};
+use crate::{
+    client::Client,
+    count::{CountMode, Total},
+    error::Error,
+    request,
+};
 
 pub(crate) type Fetch<T> = fn(Client, Query) -> Pin<Box<dyn Future<Output = Result<Page<T>, Error>> + Send>>;
 
-/// What every list request holds.
+/// What list requests hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
+    /// Whose list it is, where that is asked for.
+    pub(crate) name: String,
     pub(crate) page_size: i32,
     pub(crate) page_token: String,
     pub(crate) order_by: String,
     pub(crate) show_deleted: bool,
+    pub(crate) filter: String,
+    pub(crate) read_mask: Option<prost_types::FieldMask>,
+    pub(crate) count_mode: i32,
 }
 
 /// A list to read, by [`items`](List::items) or by [`pages`](List::pages).
@@ -27,7 +37,7 @@ pub struct List<T> {
     fetch: Fetch<T>,
 }
 
-/// Marks the resources whose lists can be sorted and can show deleted ones.
+/// Marks the resources whose lists can be sorted, filtered and counted, and can show deleted ones.
 pub trait Sorted: sealed::Sealed {}
 
 pub(crate) mod sealed {
@@ -38,6 +48,11 @@ pub(crate) mod sealed {
 impl<T> List<T> {
     pub(crate) fn new(client: Client, fetch: Fetch<T>) -> Self {
         Self { client, query: Query::default(), fetch }
+    }
+
+    /// The list of what the thing of that name has.
+    pub(crate) fn of(client: Client, name: String, fetch: Fetch<T>) -> Self {
+        Self { client, query: Query { name, ..Query::default() }, fetch }
     }
 
     /// How many to read at once: 50 unless set, at most 1,000.
@@ -59,7 +74,7 @@ impl<T> List<T> {
 
     /// Reads page by page.
     pub fn pages(self) -> Pages<T> {
-        Pages { client: self.client, query: self.query, fetch: self.fetch, ended: false }
+        Pages { client: self.client, query: self.query, fetch: self.fetch, ended: false, total: None }
     }
 }
 
@@ -75,6 +90,75 @@ impl<T: Sorted> List<T> {
         self.query.show_deleted = show;
         self
     }
+
+    /// Which to list, in the filter language of the contract (a subset of AIP-160); all of them unless set. `OR` binds
+    /// tighter than `AND`, so write parentheses. Text in quotes that comes from elsewhere goes through
+    /// [`quoted`](crate::quoted).
+    ///
+    /// ```no_run
+    /// # async fn example(client: &stead_client::Client) -> Result<(), stead_client::Error> {
+    /// let games = client.products().list().filter(r#"category = "games" AND price.currency_code = "EUR" AND price < 20"#);
+    /// for product in games.items().collect().await? {
+    ///     println!("{}", product.sku);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn filter(mut self, filter: impl Into<String>) -> Self {
+        self.query.filter = filter.into();
+        self
+    }
+
+    /// The fields to answer with; all of them unless set. The id always comes along. What is left out reads as if it were
+    /// empty: texts and lists as such, numbers as 0, times as 1970 or `None`, states as `Other(0)`.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &stead_client::Client) -> Result<(), stead_client::Error> {
+    /// let mut prices = client.products().list().read_mask(["sku", "price"]).items();
+    /// while let Some(product) = prices.next().await? {
+    ///     println!("{} {:?}", product.sku, product.price);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn read_mask<P: Into<String>>(mut self, fields: impl IntoIterator<Item = P>) -> Self {
+        self.query.read_mask = request::read_mask(fields);
+        self
+    }
+
+    /// Counts what the list has in all, once for a walk: with its first page, whose [`total`](Page::total) the others
+    /// repeat.
+    ///
+    /// ```no_run
+    /// # use stead_client::CountMode;
+    /// # async fn example(client: &stead_client::Client) -> Result<(), stead_client::Error> {
+    /// let mut pages = client.products().list().filter(r#"category = "games""#).count(CountMode::Exact).pages();
+    /// if let Some(page) = pages.next().await? {
+    ///     println!("{} of {:?}", page.items.len(), page.total.map(|total| total.size));
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn count(mut self, mode: CountMode) -> Self {
+        self.query.count_mode = mode.into();
+        self
+    }
+}
+
+/// A text as a filter takes it: in quotes, every sign standing for itself, so that what somebody typed cannot say more than
+/// it should.
+///
+/// ```
+/// assert_eq!(stead_client::quoted(r#"3.5" disk"#), r#""3.5\" disk""#);
+/// ```
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for sign in text.chars() {
+        if matches!(sign, '"' | '\\' | '*') {
+            quoted.push('\\');
+        }
+        quoted.push(sign);
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// One page of a list.
@@ -85,6 +169,8 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; `None` on the last one.
     pub next_page_token: Option<String>,
+    /// How many there are in all; `None` unless [`List::count`] asked.
+    pub total: Option<Total>,
 }
 
 impl<T> Page<T> {
@@ -95,7 +181,13 @@ impl<T> Page<T> {
         from_wire: impl Fn(W) -> Result<T, Error>,
     ) -> Result<Self, Error> {
         let items = items.into_iter().map(from_wire).collect::<Result<_, _>>()?;
-        Ok(Self { items, next_page_token: Some(next_page_token).filter(|token| !token.is_empty()) })
+        let next_page_token = Some(next_page_token).filter(|token| !token.is_empty());
+        Ok(Self { items, next_page_token, total: None })
+    }
+
+    /// Adds what the service counted.
+    pub(crate) fn counted(self, size: i64, kind: i32) -> Self {
+        Self { total: Total::read(size, kind), ..self }
     }
 }
 
@@ -106,6 +198,7 @@ pub struct Pages<T> {
     query: Query,
     fetch: Fetch<T>,
     ended: bool,
+    total: Option<Total>,
 }
 
 impl<T> Pages<T> {
@@ -114,7 +207,13 @@ impl<T> Pages<T> {
         if self.ended {
             return Ok(None);
         }
-        let page = (self.fetch)(self.client.clone(), self.query.clone()).await?;
+        let mut page = (self.fetch)(self.client.clone(), self.query.clone()).await?;
+        match page.total {
+            // The total is the list's, not the page's: counting it again would cost the service as much and say the same.
+            Some(_) => self.query.count_mode = CountMode::None.into(),
+            None => page.total = self.total,
+        }
+        self.total = page.total;
         match &page.next_page_token {
             Some(token) => self.query.page_token.clone_from(token),
             None => self.ended = true,
@@ -161,6 +260,11 @@ impl<T> Items<T> {
         Ok(items)
     }
 
+    /// How many there are in all; `None` before the first page is read, and unless [`List::count`] asked.
+    pub fn total(&self) -> Option<Total> {
+        self.pages.total
+    }
+
     /// Where the page after the one being read begins; `None` before the first page is read and after the last one is.
     pub fn resume_token(&self) -> Option<&str> {
         let token = self.pages.query.page_token.as_str();
@@ -179,19 +283,24 @@ impl<T> Items<T> {
 #[cfg(test)]
 mod tests {
     use futures_util::TryStreamExt;
+    use stead_api::v1::TotalSizeKind;
 
     use super::*;
+    use crate::count::TotalKind;
 
     /// Three pages: 1 and 2, none, 3.
     fn numbers() -> List<u32> {
         let client = Client::builder("http://localhost:1").build().unwrap();
         List::new(client, |_, query| {
             Box::pin(async move {
-                Ok(match query.page_token.as_str() {
-                    "" => Page { items: vec![1, 2], next_page_token: Some("a".to_owned()) },
-                    "a" => Page { items: vec![], next_page_token: Some("b".to_owned()) },
-                    _ => Page { items: vec![3], next_page_token: None },
-                })
+                let read = |items, next: &str| Page::read(items, next.to_owned(), Ok::<u32, Error>);
+                let page = match query.page_token.as_str() {
+                    "" => read(vec![1, 2], "a")?,
+                    "a" => read(vec![], "b")?,
+                    _ => read(vec![3], "")?,
+                };
+                let kind = if query.count_mode == 3 { TotalSizeKind::Exact } else { TotalSizeKind::Unspecified };
+                Ok(page.counted(3, kind.into()))
             })
         })
     }
@@ -213,5 +322,26 @@ mod tests {
         while items.next().await.unwrap().is_some() {}
         assert_eq!(items.resume_token(), None);
         assert!(items.next().await.unwrap().is_none());
+    }
+
+    impl sealed::Sealed for u32 {}
+    impl Sorted for u32 {}
+
+    #[tokio::test]
+    async fn a_list_is_counted_once_and_every_page_says_so() {
+        let pages = numbers().count(CountMode::Exact).pages().into_stream();
+        let totals: Vec<_> = pages.map_ok(|page| page.total.unwrap()).try_collect().await.unwrap();
+        assert_eq!(totals, [Total { size: 3, kind: TotalKind::Exact }; 3]);
+        let mut items = numbers().count(CountMode::Exact).items();
+        assert_eq!(items.total(), None);
+        items.next().await.unwrap();
+        assert_eq!(items.total().map(|total| total.size), Some(3));
+        assert_eq!(numbers().pages().next().await.unwrap().unwrap().total, None);
+    }
+
+    #[test]
+    fn text_in_a_filter_can_neither_end_its_quotes_nor_stand_for_others() {
+        assert_eq!(quoted("it's 50*"), r#""it's 50\*""#);
+        assert_eq!(quoted(r#"a" OR b\"#), r#""a\" OR b\\""#);
     }
 }

@@ -9,7 +9,7 @@ use tonic::Status;
 use crate::status::outcome;
 
 /// How often a call is made.
-pub(crate) const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 4;
 const BASE: Duration = Duration::from_millis(50);
 const CAP: Duration = Duration::from_secs(5);
 
@@ -32,14 +32,8 @@ pub(crate) fn pause(outcome: Outcome, repeatable: bool, attempts: u32, left: Dur
     if attempts >= ATTEMPTS { None } else { backoff(outcome, repeatable, attempts, left, roll) }
 }
 
-/// [`pause`] for those who count attempts themselves.
-pub(crate) fn backoff(
-    outcome: Outcome,
-    repeatable: bool,
-    attempts: u32,
-    left: Duration,
-    roll: f64,
-) -> Option<Duration> {
+/// [`pause`] without a bound to the attempts.
+fn backoff(outcome: Outcome, repeatable: bool, attempts: u32, left: Duration, roll: f64) -> Option<Duration> {
     let grown = || CAP.min(BASE * 2_u32.pow(attempts.saturating_sub(1).min(16))).mul_f64(roll);
     let pause = match outcome {
         Outcome::Final => return None,
@@ -49,6 +43,16 @@ pub(crate) fn backoff(
         Outcome::NotSent | Outcome::NotExecuted { after: None } | Outcome::Ambiguous => grown(),
     };
     (pause < left).then_some(pause)
+}
+
+/// How often a broken stream is opened again without progress in between: some 10 seconds of growing pauses.
+const REOPENINGS: u32 = 11;
+
+/// The pause before a stream that failed so often in a row is opened again, or `None` to stop. A service that was never
+/// reached is given up as soon as a call would be; one that restarts is waited for.
+pub(crate) fn reopening(outcome: Outcome, opened: u32, failures: u32, roll: f64) -> Option<Duration> {
+    let bound = if opened == 0 { ATTEMPTS } else { REOPENINGS };
+    if failures >= bound { None } else { backoff(outcome, true, failures, Duration::MAX, roll) }
 }
 
 /// What has happened to a call so far.
@@ -143,6 +147,17 @@ mod tests {
         assert_eq!(pause(asked, true, 1, LONG, 0.0), Some(Duration::from_secs(8)));
         assert_eq!(pause(asked, true, 1, LONG, 1.0), Some(Duration::from_secs(10)));
         assert_eq!(pause(asked, true, 1, Duration::from_secs(8), 0.0), None);
+    }
+
+    #[test]
+    fn a_stream_that_was_open_once_is_waited_for() {
+        let last = |opened| {
+            (1..99).take_while(move |&failures| reopening(Outcome::Ambiguous, opened, failures, 1.0).is_some())
+        };
+        assert_eq!((last(0).count(), last(1).count()), (3, 10));
+        assert_eq!(reopening(Outcome::Final, 1, 1, 1.0), None);
+        let waited: Duration = (1..11).filter_map(|failures| reopening(Outcome::Ambiguous, 1, failures, 1.0)).sum();
+        assert!(waited > Duration::from_secs(15) && waited < Duration::from_secs(60), "{waited:?}");
     }
 
     fn draining() -> Status {

@@ -3,8 +3,9 @@
 
 use std::{error::Error as StdError, time::Duration};
 
+use prost::Message;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::{ErrorDetails, StatusExt, pb};
 use uuid::Uuid;
 
 use crate::{
@@ -34,9 +35,15 @@ pub(crate) fn outcome(status: &Status) -> Outcome {
         Code::Unavailable => Outcome::Ambiguous,
         Code::ResourceExhausted if after.is_some() => Outcome::NotExecuted { after },
         // The service gives a reason with every error, so this one was made on the way, by a proxy or a broken stream.
-        Code::Unknown if details.error_info().is_none() => Outcome::Ambiguous,
+        Code::Unknown | Code::Internal if details.error_info().is_none() => Outcome::Ambiguous,
         _ => Outcome::Final,
     }
+}
+
+/// The same for a stream that goes on where it stood: one that outlived what the service allows a call, or was silent for
+/// too long, is opened again.
+pub(crate) fn stream_outcome(status: &Status) -> Outcome {
+    if status.code() == Code::DeadlineExceeded { Outcome::Ambiguous } else { outcome(status) }
 }
 
 /// How long the service asks to wait; `Err` when it asks not to try again.
@@ -75,12 +82,17 @@ pub(crate) fn error(status: Status, circumstances: &Circumstances<'_>) -> Error 
     let info = details.error_info();
     let trace_id = status.metadata().get(TRACE_ID).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (code, message) = words(&status, circumstances.endpoint);
+    let (kind, entries) = match (kind(code, &status, &details), violations(&status)) {
+        (ErrorKind::Invalid { .. }, violations) => (ErrorKind::Invalid { violations }, Vec::new()),
+        (kind, entries) => (kind, entries),
+    };
     Error::new(Inner {
-        kind: kind(code, &status, &details),
+        kind,
         code: Some(code),
         reason: info.map(|info| info.reason.clone()),
         message,
         metadata: info.map(|info| info.metadata.clone().into_iter().collect()).unwrap_or_default(),
+        entries,
         attempts: circumstances.attempts,
         request_id: circumstances.request_id,
         trace_id,
@@ -109,19 +121,15 @@ fn words(status: &Status, endpoint: &str) -> (Code, String) {
 fn kind(code: Code, status: &Status, details: &ErrorDetails) -> ErrorKind {
     let info = details.error_info();
     match code {
-        Code::InvalidArgument | Code::OutOfRange => ErrorKind::Invalid {
-            violations: details
-                .bad_request()
-                .map(|bad| bad.field_violations.iter().map(|v| Violation::new(&v.field, &v.description)).collect())
-                .unwrap_or_default(),
-        },
+        Code::InvalidArgument | Code::OutOfRange => ErrorKind::Invalid { violations: Vec::new() },
         Code::NotFound => ErrorKind::NotFound,
         Code::AlreadyExists => ErrorKind::AlreadyExists,
         Code::PermissionDenied => ErrorKind::Forbidden,
         Code::Unauthenticated => ErrorKind::Unauthenticated,
-        Code::ResourceExhausted => match hint(status, details) {
-            Ok(Some(retry_after)) => ErrorKind::RateLimited { retry_after },
-            _ => ErrorKind::QuotaExhausted,
+        Code::ResourceExhausted => match (too_large(details), hint(status, details)) {
+            (Some(fits), _) => ErrorKind::ResultTooLarge { fits },
+            (None, Ok(Some(retry_after))) => ErrorKind::RateLimited { retry_after },
+            (None, _) => ErrorKind::QuotaExhausted,
         },
         Code::FailedPrecondition => ErrorKind::FailedPrecondition,
         Code::Aborted => match info {
@@ -136,6 +144,25 @@ fn kind(code: Code, status: &Status, details: &ErrorDetails) -> ErrorKind {
         Code::Unimplemented => ErrorKind::Unimplemented,
         Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => ErrorKind::Internal,
     }
+}
+
+/// Read from the bytes: the library's own form of them leaves the reasons out.
+fn violations(status: &Status) -> Vec<Violation> {
+    let details = pb::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
+    let bad = details.iter().find(|detail| detail.type_url.ends_with("/google.rpc.BadRequest"));
+    let listed = bad.and_then(|bad| pb::BadRequest::decode(&*bad.value).ok()).unwrap_or_default().field_violations;
+    let read = |violation: pb::bad_request::FieldViolation| Violation {
+        field: violation.field,
+        description: violation.description,
+        reason: Some(violation.reason).filter(|reason| !reason.is_empty()),
+    };
+    listed.into_iter().map(read).collect()
+}
+
+/// How many would have fit in an answer that was too large.
+fn too_large(details: &ErrorDetails) -> Option<usize> {
+    let info = details.error_info().filter(|info| info.reason == "RESULT_TOO_LARGE")?;
+    info.metadata.get("fit")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -195,10 +222,57 @@ mod tests {
         let stale = error(stale, &HERE);
         assert_eq!(stale.kind(), &ErrorKind::Stale { current_etag: Some("\"a\"".to_owned()) });
         assert_eq!(stale.reason(), Some("ETAG_MISMATCH"));
+        let conflict = with_info(Code::Aborted, "CONFLICTING_WRITE", &[]);
+        assert_eq!(outcome(&conflict), Outcome::Final);
+        assert_eq!(error(conflict, &HERE).kind(), &ErrorKind::Conflict);
         let mut details = ErrorDetails::new();
         details.add_bad_request_violation("sku", "1 to 100 characters");
         let invalid = error(Status::with_error_details(Code::InvalidArgument, "", details), &HERE);
         assert_eq!(invalid.violations(), [Violation::new("sku", "1 to 100 characters")]);
+    }
+
+    #[test]
+    fn an_answer_that_was_too_large_says_how_many_fit_and_is_not_asked_for_again() {
+        let mut status = with_info(Code::ResourceExhausted, "RESULT_TOO_LARGE", &[("fit", "31")]);
+        status.metadata_mut().insert(PUSHBACK, "-1".parse().unwrap());
+        assert_eq!(outcome(&status), Outcome::Final);
+        assert_eq!(error(status, &HERE).kind(), &ErrorKind::ResultTooLarge { fits: 31 });
+        let unsaid = with_info(Code::ResourceExhausted, "RESULT_TOO_LARGE", &[]);
+        assert_eq!(error(unsaid, &HERE).kind(), &ErrorKind::QuotaExhausted);
+    }
+
+    #[test]
+    fn the_entries_of_a_batch_are_told_whatever_the_kind() {
+        let mut details = ErrorDetails::with_error_info("RESOURCE_ALREADY_EXISTS", "stead", HashMap::new());
+        details.add_bad_request_violation("requests[3].product.sku", "is taken");
+        let taken = error(Status::with_error_details(Code::AlreadyExists, "", details), &HERE);
+        assert_eq!(taken.kind(), &ErrorKind::AlreadyExists);
+        assert_eq!(taken.violations(), [Violation::new("requests[3].product.sku", "is taken")]);
+    }
+
+    #[test]
+    fn entries_in_the_way_for_different_reasons_are_told_apart() {
+        let violation = |field: &str, reason: &str| pb::bad_request::FieldViolation {
+            field: field.to_owned(),
+            description: "rule".to_owned(),
+            reason: reason.to_owned(),
+            ..Default::default()
+        };
+        let field_violations =
+            vec![violation("requests[0].product.etag", "ETAG_MISMATCH"), violation("requests[1].product.sku", "")];
+        let bad = pb::BadRequest { field_violations }.encode_to_vec();
+        let bad = prost_types::Any { type_url: "type.googleapis.com/google.rpc.BadRequest".to_owned(), value: bad };
+        let details = pb::Status { code: Code::Aborted.into(), details: vec![bad], ..Default::default() };
+        let refused = error(Status::with_details(Code::Aborted, "", details.encode_to_vec().into()), &HERE);
+        let reasons: Vec<_> = refused.violations().iter().map(|violation| violation.reason.as_deref()).collect();
+        assert_eq!(reasons, [Some("ETAG_MISMATCH"), None]);
+    }
+
+    #[test]
+    fn a_stream_outlives_its_deadline_and_a_cut_message() {
+        assert_eq!(stream_outcome(&Status::deadline_exceeded("")), Outcome::Ambiguous);
+        assert_eq!(stream_outcome(&Status::internal("Unexpected EOF decoding stream.")), Outcome::Ambiguous);
+        assert_eq!(stream_outcome(&with_info(Code::InvalidArgument, "PAGE_TOKEN_INVALID", &[])), Outcome::Final);
     }
 
     #[test]

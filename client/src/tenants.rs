@@ -1,193 +1,22 @@
-//! Tenants: read, find, list, create, change, delete.
-//! It leaves who may do so to the service.
+//! Tenants: read, find, list, create, change, delete, bring back, suspend, resume.
+//! It leaves the values themselves to `models`, and who may do so to the service.
 
-use chrono::{DateTime, Utc};
-use serde::Serialize;
-use serde_json::{Map, Value};
+mod models;
+
+pub use self::models::{NewTenant, Tenant, TenantPatch, TenantState};
+
 use stead_api::v1;
 use uuid::Uuid;
 
 use crate::{
+    answer::Answer,
     call::draw_request_id,
     client::Client,
-    error::{Error, Violation},
+    error::Error,
     ids::TenantId,
     pages::{List, Page, Sorted, sealed::Sealed},
-    request::{Mask, write_options},
-    wire::{from_name, from_struct, from_time, present, to_struct, wire_enum},
+    request::{delete_by_name, etag_option, read_mask_option, write_by_name, write_options},
 };
-
-wire_enum! {
-    /// Whether a tenant's callers are served.
-    TenantState(v1::tenant::State) {
-        /// They are.
-        Active = "active",
-        /// They are refused.
-        Suspended = "suspended",
-    }
-}
-
-/// One customer of the platform: the owner of users, products, keys and audit entries.
-#[non_exhaustive]
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Tenant {
-    /// Its id.
-    #[serde(rename = "name")]
-    pub id: TenantId,
-    /// Its short name at login and in tools, unique among live tenants.
-    pub slug: String,
-    /// What people call it.
-    pub display_name: String,
-    /// The plan that sets limits and quotas.
-    pub plan: String,
-    /// Whether its callers are served.
-    pub state: TenantState,
-    /// Free settings.
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    pub settings: Map<String, Value>,
-    /// Whether updates and deletes in it must carry an etag.
-    pub require_etag: bool,
-    /// The revision as an opaque token.
-    pub etag: String,
-    /// When it was created.
-    pub create_time: DateTime<Utc>,
-    /// When it last changed.
-    pub update_time: DateTime<Utc>,
-    /// When it was marked as deleted; `None` while it is live.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delete_time: Option<DateTime<Utc>>,
-    /// When, being deleted, its rows may be purged.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub purge_time: Option<DateTime<Utc>>,
-}
-
-impl Tenant {
-    fn from_wire(wire: v1::Tenant) -> Result<Self, Error> {
-        Ok(Self {
-            id: from_name("tenant.name", &wire.name)?,
-            slug: wire.slug,
-            display_name: wire.display_name,
-            plan: wire.plan,
-            state: wire.state.into(),
-            settings: wire.settings.map(from_struct).unwrap_or_default(),
-            require_etag: wire.require_etag,
-            etag: wire.etag,
-            create_time: present("tenant.create_time", from_time("tenant.create_time", wire.create_time)?)?,
-            update_time: present("tenant.update_time", from_time("tenant.update_time", wire.update_time)?)?,
-            delete_time: from_time("tenant.delete_time", wire.delete_time)?,
-            purge_time: from_time("tenant.purge_time", wire.purge_time)?,
-        })
-    }
-}
-
-/// A tenant to create.
-#[non_exhaustive]
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct NewTenant {
-    /// See [`Tenant::slug`].
-    pub slug: String,
-    /// See [`Tenant::display_name`].
-    pub display_name: String,
-    /// See [`Tenant::plan`]. Empty: `standard`.
-    pub plan: String,
-    /// See [`Tenant::settings`].
-    pub settings: Map<String, Value>,
-    /// See [`Tenant::require_etag`].
-    pub require_etag: bool,
-}
-
-impl NewTenant {
-    /// A tenant with what every tenant must have.
-    pub fn new(slug: impl Into<String>, display_name: impl Into<String>) -> Self {
-        Self { slug: slug.into(), display_name: display_name.into(), ..Self::default() }
-    }
-
-    /// Sets the plan.
-    #[must_use]
-    pub fn plan(self, plan: impl Into<String>) -> Self {
-        Self { plan: plan.into(), ..self }
-    }
-
-    /// Sets every free setting.
-    #[must_use]
-    pub fn settings(self, settings: Map<String, Value>) -> Self {
-        Self { settings, ..self }
-    }
-
-    /// Sets whether updates and deletes must carry an etag.
-    #[must_use]
-    pub fn require_etag(self, require_etag: bool) -> Self {
-        Self { require_etag, ..self }
-    }
-
-    fn into_wire(self) -> Result<v1::Tenant, Violation> {
-        let settings = if self.settings.is_empty() { None } else { Some(to_struct("settings", &self.settings)?) };
-        Ok(v1::Tenant {
-            slug: self.slug,
-            display_name: self.display_name,
-            plan: self.plan,
-            settings,
-            require_etag: self.require_etag,
-            ..Default::default()
-        })
-    }
-}
-
-/// A change to a tenant: the fields that are named, and no others.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[must_use]
-pub struct TenantPatch {
-    values: NewTenant,
-    mask: Mask,
-}
-
-impl TenantPatch {
-    /// A patch that changes nothing yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Gives every field that a client may set the value of `tenant`.
-    pub fn replace(tenant: NewTenant) -> Self {
-        Self { values: tenant, mask: Mask::all() }
-    }
-
-    /// Whether the patch names no field.
-    pub fn is_empty(&self) -> bool {
-        self.mask.is_empty()
-    }
-
-    /// Another slug.
-    pub fn slug(self, slug: impl Into<String>) -> Self {
-        self.set("slug", |values| values.slug = slug.into())
-    }
-
-    /// Another display name.
-    pub fn display_name(self, display_name: impl Into<String>) -> Self {
-        self.set("display_name", |values| values.display_name = display_name.into())
-    }
-
-    /// Another plan.
-    pub fn plan(self, plan: impl Into<String>) -> Self {
-        self.set("plan", |values| values.plan = plan.into())
-    }
-
-    /// Other free settings, all of them.
-    pub fn settings(self, settings: Map<String, Value>) -> Self {
-        self.set("settings", |values| values.settings = settings)
-    }
-
-    /// Whether updates and deletes must carry an etag.
-    pub fn require_etag(self, require_etag: bool) -> Self {
-        self.set("require_etag", |values| values.require_etag = require_etag)
-    }
-
-    fn set(mut self, path: &str, change: impl FnOnce(&mut NewTenant)) -> Self {
-        change(&mut self.values);
-        self.mask.name(path);
-        self
-    }
-}
 
 /// Who the rows belong to; made by [`Client::tenants`].
 #[derive(Clone, Debug)]
@@ -201,21 +30,54 @@ impl Tenants {
     }
 
     /// Reads one tenant.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &stead_client::Client, id: stead_client::TenantId) -> Result<(), stead_client::Error> {
+    /// let tenant = client.tenants().get(id).show_deleted(true).read_mask(["slug", "delete_time"]).send().await?;
+    /// println!("{} {:?}", tenant.slug, tenant.delete_time);
+    /// # Ok(()) }
+    /// ```
     pub fn get(&self, id: TenantId) -> GetTenant {
-        GetTenant { client: self.client.clone(), wire: v1::GetTenantRequest { name: id.to_string() } }
+        let wire = v1::GetTenantRequest { name: id.to_string(), ..Default::default() };
+        GetTenant { client: self.client.clone(), wire }
     }
 
     /// Reads the caller's own tenant, which needs no permission.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &stead_client::Client) -> Result<(), stead_client::Error> {
+    /// println!("{}", client.tenants().current().send().await?.display_name);
+    /// # Ok(()) }
+    /// ```
     pub fn current(&self) -> GetTenant {
-        GetTenant { client: self.client.clone(), wire: v1::GetTenantRequest { name: "tenants/current".to_owned() } }
+        let wire = v1::GetTenantRequest { name: "tenants/current".to_owned(), ..Default::default() };
+        GetTenant { client: self.client.clone(), wire }
     }
 
-    /// Finds a tenant by its slug.
+    /// Finds a live tenant by its slug.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &stead_client::Client) -> Result<(), stead_client::Error> {
+    /// let acme = client.tenants().lookup("acme").send().await?;
+    /// let products = client.with_tenant(acme.id).products();
+    /// # Ok(()) }
+    /// ```
     pub fn lookup(&self, slug: impl Into<String>) -> LookupTenant {
-        LookupTenant { client: self.client.clone(), wire: v1::LookupTenantRequest { slug: slug.into() } }
+        let wire = v1::LookupTenantRequest { slug: slug.into(), ..Default::default() };
+        LookupTenant { client: self.client.clone(), wire }
     }
 
-    /// Lists tenants; by `create_time` or `slug`.
+    /// Lists tenants; by `create_time` or `slug`. A filter knows `slug`, `plan`, `state`, `display_name`,
+    /// `require_etag`, `create_time`, `update_time` and `delete_time`.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &stead_client::Client) -> Result<(), stead_client::Error> {
+    /// let mut suspended = client.tenants().list().filter("state = SUSPENDED").order_by("slug").items();
+    /// while let Some(tenant) = suspended.next().await? {
+    ///     println!("{}", tenant.slug);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn list(&self) -> List<Tenant> {
         List::new(self.client.clone(), |client, query| {
             Box::pin(async move {
@@ -224,20 +86,39 @@ impl Tenants {
                     page_token: query.page_token,
                     order_by: query.order_by,
                     show_deleted: query.show_deleted,
+                    filter: query.filter,
+                    read_mask: query.read_mask,
+                    count_mode: query.count_mode,
                 };
                 let page: v1::ListTenantsResponse =
                     client.read("/stead.v1.TenantService/ListTenants", &request).await?;
-                Page::read(page.tenants, page.next_page_token, Tenant::from_wire)
+                let read = Page::read(page.tenants, page.next_page_token, Tenant::from_wire)?;
+                Ok(read.counted(page.total_size, page.total_size_kind))
             })
         })
     }
 
     /// Creates a tenant. [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when another live one has the slug.
+    ///
+    /// ```no_run
+    /// # use stead_client::NewTenant;
+    /// # async fn example(client: &stead_client::Client) -> Result<(), stead_client::Error> {
+    /// let acme = client.tenants().create(NewTenant::new("acme", "Acme Ltd").plan("large")).send().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn create(&self, tenant: NewTenant) -> CreateTenant {
         CreateTenant { client: self.client.clone(), tenant, wire: Default::default(), request_id: None }
     }
 
     /// Changes the fields that the patch names.
+    ///
+    /// ```no_run
+    /// # use stead_client::{Tenant, TenantPatch};
+    /// # async fn example(client: &stead_client::Client, acme: Tenant) -> Result<(), stead_client::Error> {
+    /// let patch = TenantPatch::new().require_etag(true);
+    /// let acme = client.tenants().update(acme.id, patch).etag(acme.etag).send().await?;
+    /// # Ok(()) }
+    /// ```
     pub fn update(&self, id: TenantId, patch: TenantPatch) -> UpdateTenant {
         let (client, etag) = (self.client.clone(), String::new());
         UpdateTenant { client, id, patch, etag, wire: Default::default(), request_id: None }
@@ -245,8 +126,46 @@ impl Tenants {
 
     /// Marks a tenant as deleted: its credentials stop working, its rows are kept until the purge.
     pub fn delete(&self, id: TenantId) -> DeleteTenant {
-        let wire = v1::DeleteTenantRequest { name: id.to_string(), ..Default::default() };
-        DeleteTenant { client: self.client.clone(), wire, request_id: None }
+        DeleteTenant::new(self.client.clone(), id.to_string())
+    }
+
+    /// Brings a deleted tenant back with everything that was its own.
+    /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) when its slug is used again by now.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &stead_client::Client) -> Result<(), stead_client::Error> {
+    /// let mut deleted = client.tenants().list().filter(r#"slug = "acme" AND state = DELETED"#).show_deleted(true).items();
+    /// if let Some(tenant) = deleted.next().await? {
+    ///     client.tenants().undelete(tenant.id).send().await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn undelete(&self, id: TenantId) -> UndeleteTenant {
+        let wire = v1::UndeleteTenantRequest { name: id.to_string(), ..Default::default() };
+        UndeleteTenant { client: self.client.clone(), wire, request_id: None }
+    }
+
+    /// Refuses the tenant's callers from now on, within a second on every server; they see
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) with the reason `TENANT_SUSPENDED`. A suspended tenant
+    /// stays so.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &stead_client::Client, id: stead_client::TenantId) -> Result<(), stead_client::Error> {
+    /// let client = client.with_reason("unpaid since May");
+    /// client.tenants().suspend(id).send().await?;
+    /// // … and once it is paid:
+    /// client.tenants().resume(id).send().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn suspend(&self, id: TenantId) -> SuspendTenant {
+        let wire = v1::SuspendTenantRequest { name: id.to_string(), ..Default::default() };
+        SuspendTenant { client: self.client.clone(), wire, request_id: None }
+    }
+
+    /// Serves a suspended tenant's callers again, within a second on every server. An active tenant stays so.
+    pub fn resume(&self, id: TenantId) -> ResumeTenant {
+        let wire = v1::ResumeTenantRequest { name: id.to_string(), ..Default::default() };
+        ResumeTenant { client: self.client.clone(), wire, request_id: None }
     }
 }
 
@@ -259,6 +178,14 @@ pub struct GetTenant {
 }
 
 impl GetTenant {
+    read_mask_option!();
+
+    /// Whether a deleted tenant is shown too; to keys of the platform.
+    pub fn show_deleted(mut self, show: bool) -> Self {
+        self.wire.show_deleted = show;
+        self
+    }
+
     /// Sends the request.
     pub async fn send(self) -> Result<Tenant, Error> {
         Tenant::from_wire(self.client.read("/stead.v1.TenantService/GetTenant", &self.wire).await?)
@@ -274,6 +201,8 @@ pub struct LookupTenant {
 }
 
 impl LookupTenant {
+    read_mask_option!();
+
     /// Sends the request.
     pub async fn send(self) -> Result<Tenant, Error> {
         Tenant::from_wire(self.client.read("/stead.v1.TenantService/LookupTenant", &self.wire).await?)
@@ -291,7 +220,7 @@ pub struct CreateTenant {
 }
 
 impl CreateTenant {
-    write_options!();
+    write_options!(Tenant);
 
     /// The id to give it; the service makes one unless set.
     pub fn id(mut self, id: TenantId) -> Self {
@@ -299,12 +228,12 @@ impl CreateTenant {
         self
     }
 
-    /// Sends the request.
-    pub async fn send(mut self) -> Result<Tenant, Error> {
+    /// Sends the request, and tells how its answer came about.
+    pub async fn answer(mut self) -> Result<Answer<Tenant>, Error> {
         let request_id = self.request_id.unwrap_or_else(draw_request_id);
         self.wire.request_id = request_id.to_string();
         self.wire.tenant = Some(self.tenant.into_wire().map_err(Error::rejected)?);
-        Tenant::from_wire(self.client.write("/stead.v1.TenantService/CreateTenant", &self.wire, request_id).await?)
+        self.client.write("/stead.v1.TenantService/CreateTenant", &self.wire, request_id).await?.read(Tenant::from_wire)
     }
 }
 
@@ -321,7 +250,13 @@ pub struct UpdateTenant {
 }
 
 impl UpdateTenant {
-    write_options!();
+    write_options!(Tenant);
+
+    /// Creates the tenant under this id where there is none; the patch must then name what every tenant must have.
+    pub fn allow_missing(mut self) -> Self {
+        self.wire.allow_missing = true;
+        self
+    }
 
     /// Changes this revision only; another is refused as [`Stale`](crate::ErrorKind::Stale).
     pub fn etag(mut self, etag: impl Into<String>) -> Self {
@@ -329,41 +264,35 @@ impl UpdateTenant {
         self
     }
 
-    /// Sends the request.
-    pub async fn send(mut self) -> Result<Tenant, Error> {
+    /// Sends the request, and tells how its answer came about.
+    pub async fn answer(mut self) -> Result<Answer<Tenant>, Error> {
         let request_id = self.request_id.unwrap_or_else(draw_request_id);
         self.wire.request_id = request_id.to_string();
-        let tenant = self.patch.values.into_wire().map_err(Error::rejected)?;
+        let (tenant, mask) = self.patch.into_wire().map_err(Error::rejected)?;
         self.wire.tenant = Some(v1::Tenant { name: self.id.to_string(), etag: self.etag, ..tenant });
-        self.wire.update_mask = Some(self.patch.mask.into_wire());
-        Tenant::from_wire(self.client.write("/stead.v1.TenantService/UpdateTenant", &self.wire, request_id).await?)
+        self.wire.update_mask = Some(mask);
+        self.client.write("/stead.v1.TenantService/UpdateTenant", &self.wire, request_id).await?.read(Tenant::from_wire)
     }
 }
 
-/// Deletes a tenant; made by [`Tenants::delete`].
-#[derive(Clone, Debug)]
-#[must_use = "nothing is sent until `send`"]
-pub struct DeleteTenant {
-    client: Client,
-    wire: v1::DeleteTenantRequest,
-    request_id: Option<Uuid>,
+delete_by_name! {
+    /// Deletes a tenant; made by [`Tenants::delete`].
+    DeleteTenant(DeleteTenantRequest), "/stead.v1.TenantService/DeleteTenant", Tenant
 }
 
-impl DeleteTenant {
-    write_options!();
+write_by_name! {
+    /// Brings a tenant back; made by [`Tenants::undelete`].
+    UndeleteTenant(UndeleteTenantRequest), "/stead.v1.TenantService/UndeleteTenant", "Brings back", Tenant
+}
 
-    /// Deletes this revision only; another is refused as [`Stale`](crate::ErrorKind::Stale).
-    pub fn etag(mut self, etag: impl Into<String>) -> Self {
-        self.wire.etag = etag.into();
-        self
-    }
+write_by_name! {
+    /// Suspends a tenant; made by [`Tenants::suspend`].
+    SuspendTenant(SuspendTenantRequest), "/stead.v1.TenantService/SuspendTenant", "Suspends", Tenant
+}
 
-    /// Sends the request.
-    pub async fn send(mut self) -> Result<Tenant, Error> {
-        let request_id = self.request_id.unwrap_or_else(draw_request_id);
-        self.wire.request_id = request_id.to_string();
-        Tenant::from_wire(self.client.write("/stead.v1.TenantService/DeleteTenant", &self.wire, request_id).await?)
-    }
+write_by_name! {
+    /// Serves a tenant again; made by [`Tenants::resume`].
+    ResumeTenant(ResumeTenantRequest), "/stead.v1.TenantService/ResumeTenant", "Resumes", Tenant
 }
 
 impl Sealed for Tenant {}

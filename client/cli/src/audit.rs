@@ -39,7 +39,7 @@ pub(crate) async fn run(session: &mut Session, command: AuditCommand) -> Result<
 }
 
 /// A name short enough for a row: the last digits of a UUIDv7 are the ones that differ.
-fn short(name: &str) -> String {
+pub(crate) fn short(name: &str) -> String {
     match name.rsplit_once('-') {
         Some((head, tail)) if head.len() > 24 => {
             format!("{}/…{tail}", head.split_once('/').map_or(head, |(collection, _)| collection))
@@ -63,6 +63,7 @@ fn change(change: &Change) -> String {
 }
 
 impl Shown for AuditEntry {
+    const MANY: &'static str = "audit entries";
     const COLUMNS: &'static [Column] = &[
         Column::whole("TIME"),
         Column::whole("ACTION"),

@@ -4,9 +4,14 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use stead_client::{CountMode, List, Sorted};
 
 use crate::{
-    audit::AuditCommand, keys::KeysCommand, products::ProductsCommand, tenants::TenantsCommand, users::UsersCommand,
+    audit::AuditCommand,
+    keys::KeysCommand,
+    products::{self, ProductsCommand},
+    tenants::{self, TenantsCommand},
+    users::{self, UsersCommand},
     values,
 };
 
@@ -16,10 +21,11 @@ Exit codes, for scripts:
   1    something else failed
   2    the command line is wrong
   3    not found
-  4    invalid: a field breaks a rule, or rows of an import did
+  4    invalid: the request breaks a rule, or rows of an import did
   5    already exists, or somebody else changed it
   6    no credential that holds, or it does not allow this
-  7    the service cannot be reached or did not answer in time
+  7    try again later: the service cannot be reached, did not answer in time, or asks to wait
+  8    the state of things forbids it: a suspended tenant, too few in stock, the last owner, a quota that is used up
   130  interrupted
 
 Against `stead-server dev`:
@@ -74,13 +80,13 @@ pub(crate) enum Format {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// What the tenant sells
-    #[command(subcommand)]
+    #[command(subcommand, after_help = products::EXAMPLES)]
     Products(ProductsCommand),
     /// The customers of the platform (needs a platform key)
-    #[command(subcommand)]
+    #[command(subcommand, after_help = tenants::EXAMPLES)]
     Tenants(TenantsCommand),
     /// The people of the tenant
-    #[command(subcommand)]
+    #[command(subcommand, after_help = users::EXAMPLES)]
     Users(UsersCommand),
     /// The API keys of the tenant
     #[command(subcommand)]
@@ -123,26 +129,43 @@ impl Window {
     }
 }
 
-/// The order of a list.
+/// What a list holds, and in which order.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Order {
+pub(crate) struct Choice {
+    /// Which to print, such as 'create_time > "2030-01-31"'
+    #[arg(long, value_name = "FILTER")]
+    filter: Option<String>,
+    /// Say how many there are in all: exact, or capped (up to 10,000), or estimated, both of which are quicker
+    #[arg(long, value_enum, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "exact")]
+    count: Option<Count>,
     /// The order, such as `create_time desc`
     #[arg(long, value_name = "FIELD [desc]")]
-    pub(crate) order_by: Option<String>,
+    order_by: Option<String>,
     /// Print deleted ones too
     #[arg(long)]
-    pub(crate) show_deleted: bool,
+    show_deleted: bool,
 }
 
-/// What every write may carry.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct Writing {
-    /// The idempotency key, a UUID4: sent again with it, the write still happens once
-    #[arg(long, value_name = "UUID")]
-    pub(crate) request_id: Option<uuid::Uuid>,
-    /// Run every check, then undo it
-    #[arg(long)]
-    pub(crate) validate_only: bool,
+/// How a list is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Count {
+    Exact,
+    Capped,
+    Estimated,
+}
+
+impl Choice {
+    /// The list as it is asked for.
+    pub(crate) fn of<T: Sorted>(self, list: List<T>) -> List<T> {
+        let list = list.show_deleted(self.show_deleted).order_by(self.order_by.unwrap_or_default());
+        let list = list.filter(self.filter.unwrap_or_default());
+        list.count(match self.count {
+            None => CountMode::None,
+            Some(Count::Exact) => CountMode::Exact,
+            Some(Count::Capped) => CountMode::Capped,
+            Some(Count::Estimated) => CountMode::Estimated,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -175,6 +198,57 @@ mod tests {
         assert!(Cli::try_parse_from(["stead", "products", "list", "--limit", "0"]).is_err());
         assert!(Cli::try_parse_from(["stead", "products", "list", "--page-size", "1001"]).is_err());
         assert!(Cli::try_parse_from(["stead", "products", "list", "--limit", "3", "--all"]).is_err());
+    }
+
+    #[test]
+    fn a_count_may_say_how() {
+        let count = |words: &[&str]| match Cli::try_parse_from([&["stead", "products", "list"], words].concat()) {
+            Ok(Cli { command: Command::Products(ProductsCommand::List { choice, .. }), .. }) => Ok(choice.count),
+            _ => Err(()),
+        };
+        assert_eq!(count(&[]), Ok(None));
+        assert_eq!(count(&["--count", "--all"]), Ok(Some(Count::Exact)));
+        assert_eq!(count(&["--count=estimated"]), Ok(Some(Count::Estimated)));
+        assert_eq!(count(&["--count=all"]), Err(()));
+    }
+
+    #[test]
+    fn the_examples_of_the_help_are_sound() {
+        fn check(command: &mut clap::Command) -> usize {
+            let help = command.render_long_help().to_string();
+            let examples = help.lines().filter(|line| line.starts_with("  stead ") || line.contains(" | stead "));
+            let own = examples.map(|line| {
+                let words = words(line.rsplit(" | ").next().unwrap_or_default());
+                assert!(Cli::try_parse_from(&words).is_ok(), "{line}: {words:?}");
+            });
+            own.count() + command.get_subcommands_mut().map(check).sum::<usize>()
+        }
+        /// As a shell splits them.
+        fn words(line: &str) -> Vec<String> {
+            let (mut words, mut quote) = (vec![String::new()], None);
+            for sign in line.trim().chars() {
+                match (sign, quote) {
+                    ('\'' | '"', None) => quote = Some(sign),
+                    (_, Some(open)) if open == sign => quote = None,
+                    (' ', None) => words.push(String::new()),
+                    _ => words.last_mut().unwrap().push(sign),
+                }
+            }
+            words
+        }
+        let mut cli = Cli::command().term_width(1000);
+        cli.build();
+        assert!(check(&mut cli) > 30);
+        assert_eq!(words("stead a 'b \"c\"' \"d e\""), ["stead", "a", "b \"c\"", "d e"]);
+    }
+
+    #[test]
+    fn stock_goes_up_and_down() {
+        let delta = |text| match Cli::try_parse_from(["stead", "products", "adjust", "chess-42", text]) {
+            Ok(Cli { command: Command::Products(ProductsCommand::Adjust { delta, .. }), .. }) => Some(delta),
+            _ => None,
+        };
+        assert_eq!([delta("+5"), delta("5"), delta("-2"), delta("x")], [Some(5), Some(5), Some(-2), None]);
     }
 
     /// clap joins a global option and an argument of a command that share a name, and says nothing.

@@ -1,4 +1,4 @@
-//! `stead products export`: every product as one JSON object a line, in the order of their skus.
+//! `stead products export`: every product as of one moment, as one JSON object a line, in the order of their ids.
 //! It leaves the shape of a product to `stead-client`; `import` reads it back.
 
 use std::{
@@ -18,26 +18,27 @@ use crate::{
     session::Session,
 };
 
-const PAGE: u32 = 500;
-
 #[derive(Args, Debug)]
 pub(crate) struct ExportArgs {
     /// Where to write; the output unless given. A file appears only when it is complete
     file: Option<PathBuf>,
+    /// Write deleted ones too
+    #[arg(long)]
+    show_deleted: bool,
 }
 
 pub(crate) async fn run(session: &mut Session, args: ExportArgs) -> Result<(), Failure> {
     let Some(path) = args.file.filter(|path| path != Path::new("-")) else {
         let mut out = BufWriter::new(io::stdout());
         let meter = meter(!io::stdout().is_terminal());
-        write(&session.client, &mut out, &meter).await.inspect(|_| meter.finish_and_clear())?;
+        write(&session.client, args.show_deleted, &mut out, &meter).await.inspect(|_| meter.finish_and_clear())?;
         return Ok(());
     };
     let cannot = |fault: io::Error| Failure::io(format!("cannot write {}", path.display()), &fault);
     let partial = path.with_added_extension("partial");
     let mut out = BufWriter::new(File::create(&partial).map_err(cannot)?);
     let meter = meter(true);
-    let written = write(&session.client, &mut out, &meter).await;
+    let written = write(&session.client, args.show_deleted, &mut out, &meter).await;
     meter.finish_and_clear();
     match written {
         Ok(rows) => {
@@ -62,11 +63,15 @@ fn meter(wanted: bool) -> ProgressBar {
     meter
 }
 
-async fn write(client: &Client, out: &mut impl Write, meter: &ProgressBar) -> Result<u64, Failure> {
+async fn write(client: &Client, show_deleted: bool, out: &mut impl Write, meter: &ProgressBar) -> Result<u64, Failure> {
     let cannot = |fault: io::Error| Failure::io("cannot write the export", &fault);
-    let mut items = client.products().list().order_by("sku").page_size(PAGE).items();
-    let mut rows = 0;
-    while let Some(product) = items.next().await? {
+    let mut export = client.products().export().show_deleted(show_deleted).items();
+    let (mut rows, mut reopened) = (0, 0);
+    while let Some(product) = export.next().await? {
+        if export.reopened() > reopened {
+            reopened = export.reopened();
+            meter.suspend(|| note("the connection broke; what follows is of a later moment than what came before"));
+        }
         serde_json::to_writer(&mut *out, &product).map_err(|fault| match fault.io_error_kind() {
             Some(kind) => cannot(kind.into()),
             None => Failure::new(Exit::Other, fault),

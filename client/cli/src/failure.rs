@@ -28,6 +28,7 @@ pub(crate) enum Exit {
     Conflict = 5,
     Refused = 6,
     Unavailable = 7,
+    Prevented = 8,
     Interrupted = 130,
 }
 
@@ -45,6 +46,43 @@ impl Failure {
         Self { exit, lines: Vec::new() }
     }
 
+    /// Why a write failed, and how to repeat it where nobody knows whether it happened: on this name, for what it was called
+    /// before may mean nothing, or something else, once it has happened.
+    pub(crate) fn of_write(error: &Error, name: &[&dyn fmt::Display]) -> Self {
+        let mut failure = Self::plainly(error);
+        if let (true, Some(request_id)) = (error.may_have_executed(), error.request_id()) {
+            let on: String = name.iter().map(|name| format!(" on {name}")).collect();
+            failure
+                .lines
+                .push(format!("  it may have happened all the same: repeat it{on} with --request-id {request_id}"));
+        }
+        failure
+    }
+
+    /// Why a call failed.
+    pub(crate) fn plainly(error: &Error) -> Self {
+        let (exit, advice) = judge(error);
+        let message = plain(error.message());
+        let reason = error.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let mut failure = Self::new(exit, format!("{message}{reason}"));
+        let said = |line: &str| message.contains(line);
+        for violation in error.violations() {
+            let (field, rule) = (plain(&violation.field), plain(&violation.description));
+            let line = format!("{field}: {rule}");
+            if !said(&line) && !said(&format!("{field} {rule}")) {
+                failure.lines.push(format!("  {line}"));
+            }
+        }
+        if let Some(omitted) = error.metadata().get("omitted") {
+            failure.lines.push(format!("  and {omitted} more"));
+        }
+        failure.lines.extend(advice.map(|advice| format!("  {advice}")));
+        if let (ErrorKind::Internal, Some(trace)) = (error.kind(), error.trace_id()) {
+            failure.lines.push(format!("  trace {trace}"));
+        }
+        failure
+    }
+
     #[must_use]
     pub(crate) fn with_line(mut self, line: impl fmt::Display) -> Self {
         self.lines.push(line.to_string());
@@ -58,7 +96,6 @@ impl Failure {
         Self::new(Exit::Other, format!("{what}: {fault}"))
     }
 
-    #[cfg(test)]
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
@@ -74,30 +111,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let (exit, advice) = judge(&error);
-        let message = plain(error.message());
-        let reason = error.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        let mut failure = Self::new(exit, format!("{message}{reason}"));
-        let said = |line: &str| message.contains(line);
-        for violation in error.violations() {
-            let line = format!("{}: {}", plain(&violation.field), plain(&violation.description));
-            if !said(&line) {
-                failure.lines.push(format!("  {line}"));
-            }
-        }
-        if let Some(omitted) = error.metadata().get("omitted") {
-            failure.lines.push(format!("  and {omitted} more"));
-        }
-        failure.lines.extend(advice.map(|advice| format!("  {advice}")));
-        if let (ErrorKind::Internal, Some(trace)) = (error.kind(), error.trace_id()) {
-            failure.lines.push(format!("  trace {trace}"));
-        }
-        if let (true, Some(request_id)) = (error.may_have_executed(), error.request_id()) {
-            failure
-                .lines
-                .push(format!("  it may have happened all the same: repeat it with --request-id {request_id}"));
-        }
-        failure
+        Self::of_write(&error, &[])
     }
 }
 
@@ -107,7 +121,9 @@ fn judge(error: &Error) -> (Exit, Option<String>) {
     match error.kind() {
         ErrorKind::NotFound => (Exit::NotFound, None),
         ErrorKind::Invalid { .. } | ErrorKind::LocalReject { .. } => (Exit::Invalid, None),
-        ErrorKind::AlreadyExists | ErrorKind::Conflict | ErrorKind::FailedPrecondition => (Exit::Conflict, None),
+        ErrorKind::ResultTooLarge { fits } => (Exit::Invalid, Some(format!("{fits} would have fit: ask for fewer"))),
+        ErrorKind::AlreadyExists | ErrorKind::Conflict => (Exit::Conflict, None),
+        ErrorKind::FailedPrecondition | ErrorKind::QuotaExhausted => (Exit::Prevented, None),
         ErrorKind::Stale { current_etag } => {
             let etag = current_etag.as_ref().map(|etag| format!("its etag is now {}", plain(etag)));
             (Exit::Conflict, etag)

@@ -5,7 +5,6 @@ use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use serde_json::json;
 use stead_client::{ApiKeyId, ApiKeyInfo, CreatedApiKey, NewApiKey};
-use uuid::Uuid;
 
 use crate::{
     cli::Window,
@@ -13,6 +12,7 @@ use crate::{
     output::{Column, Shown, maybe_time, note, time},
     session::Session,
     values,
+    writing::{Writing, written},
 };
 
 #[derive(Debug, Subcommand)]
@@ -31,9 +31,8 @@ pub(crate) enum KeysCommand {
         /// When it stops working: 30d, or 2030-01-31T12:00:00Z
         #[arg(long, value_name = "TIME", value_parser = values::future)]
         expires: Option<DateTime<Utc>>,
-        /// The idempotency key, a UUID4
-        #[arg(long, value_name = "UUID")]
-        request_id: Option<Uuid>,
+        #[command(flatten)]
+        writing: Writing,
     },
     /// Print API keys, revoked ones included, in creation order
     List {
@@ -45,6 +44,8 @@ pub(crate) enum KeysCommand {
         /// apiKeys/UUID, or the UUID
         #[arg(value_name = "NAME")]
         key: ApiKeyId,
+        #[command(flatten)]
+        writing: Writing,
     },
 }
 
@@ -52,19 +53,25 @@ pub(crate) async fn run(session: &mut Session, command: KeysCommand) -> Result<(
     let auth = session.client.auth();
     match command {
         KeysCommand::List { window } => session.output.list(auth.list_keys(), &window).await,
-        KeysCommand::Revoke { key } => {
-            let key = auth.revoke_key(key).send().await?;
+        KeysCommand::Revoke { key, writing } => {
+            let key = written!(auth.revoke_key(key), writing, on: key);
             session.output.one(&key)
         }
-        KeysCommand::Create { subject, display_name, permissions, expires, request_id } => {
+        KeysCommand::Create { subject, display_name, permissions, expires, writing } => {
             let mut key =
                 NewApiKey::new(subject).permissions(permissions).display_name(display_name.unwrap_or_default());
             key.expire_time = expires;
             let mut request = auth.create_key(key);
-            if let Some(request_id) = request_id {
+            if let Some(request_id) = writing.request_id {
                 request = request.request_id(request_id);
             }
-            let created = request.send().await?;
+            let failed = |error| writing.failed(&error, &[]);
+            if writing.validate_only {
+                let key = request.validate_only().send().await.map_err(failed)?;
+                writing.remark(false);
+                return session.output.one(&key);
+            }
+            let created = request.send().await.map_err(failed)?;
             print_created(session, &created)
         }
     }
@@ -93,6 +100,7 @@ fn state(key: &ApiKeyInfo) -> &'static str {
 }
 
 impl Shown for ApiKeyInfo {
+    const MANY: &'static str = "API keys";
     const COLUMNS: &'static [Column] =
         &[Column::whole("ID"), Column::shared("SUBJECT"), Column::shared("NAME"), Column::whole("STATE")];
 

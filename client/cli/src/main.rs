@@ -3,6 +3,7 @@
 
 mod audit;
 mod cli;
+mod deleted;
 mod export;
 mod failure;
 mod import;
@@ -14,6 +15,7 @@ mod tenants;
 mod users;
 mod values;
 mod whoami;
+mod writing;
 
 use std::process::ExitCode;
 

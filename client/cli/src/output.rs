@@ -9,7 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width, presets};
 use serde::Serialize;
-use stead_client::{Items, List};
+use stead_client::{Items, List, Total, TotalKind};
 
 use crate::{
     cli::{Format, Window},
@@ -50,6 +50,8 @@ impl Column {
 
 /// What can be shown in a table: as a row of a list, and alone.
 pub(crate) trait Shown {
+    /// What several of them are called.
+    const MANY: &'static str;
     const COLUMNS: &'static [Column];
 
     /// The cells of its row.
@@ -88,6 +90,19 @@ impl Output {
         }
     }
 
+    /// Prints some things.
+    pub(crate) fn several<T: Shown + Serialize>(&mut self, things: &[T]) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => things.iter().try_for_each(|thing| self.json(thing)),
+            Format::Table => self.table(T::COLUMNS, things.iter().map(Shown::cells).collect()),
+        }
+    }
+
+    /// Prints a table that fits its width.
+    pub(crate) fn table(&mut self, columns: &[Column], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+        self.line(list_table(columns, rows, width()))
+    }
+
     /// Prints as much of a list as the window shows.
     pub(crate) async fn list<T: Shown + Serialize>(&mut self, list: List<T>, window: &Window) -> Result<(), Failure> {
         let (limit, page_size) = window.sizes();
@@ -101,11 +116,17 @@ impl Output {
             }
         }
         if self.format == Format::Table {
-            self.line(list_table(T::COLUMNS, rows, width()))?;
+            if rows.is_empty() {
+                // Beside the answer, so that a script that counts lines counts none.
+                note(&format!("no {}", T::MANY));
+                return Ok(());
+            }
+            self.table(T::COLUMNS, rows)?;
         }
         self.flush()?;
-        if !window.all && has_more(&mut items).await? {
-            note(&format!("the first {limit} only: --limit N or --all prints more"));
+        let more = !window.all && has_more(&mut items).await?;
+        if let Some(words) = remark(more.then_some(limit), items.total()) {
+            note(&words);
         }
         Ok(())
     }
@@ -128,6 +149,21 @@ impl Output {
 /// The last page is known without another call; any other has a successor.
 async fn has_more<T>(items: &mut Items<T>) -> Result<bool, Failure> {
     Ok(items.resume_token().is_some() || items.next().await?.is_some())
+}
+
+/// What is said beside a list: that it goes on after so many, and how many there are in all.
+pub(crate) fn remark(cut: Option<usize>, total: Option<Total>) -> Option<String> {
+    let all = total.map(|total| match total.kind {
+        TotalKind::AtLeast => format!("at least {}", thousands(total.size)),
+        TotalKind::Estimated => format!("about {}", thousands(total.size)),
+        _ => thousands(total.size),
+    });
+    match (cut, all) {
+        (None, None) => None,
+        (None, Some(all)) => Some(format!("{all} in all")),
+        (Some(limit), None) => Some(format!("the first {limit} only: --limit N or --all prints more")),
+        (Some(limit), Some(all)) => Some(format!("the first {limit} of {all}: --limit N or --all prints more")),
+    }
 }
 
 /// A word beside the answer.

@@ -1,28 +1,59 @@
-//! `stead products`: list, get, create, update, delete, import, export.
-//! It leaves import and export to their own files.
+//! `stead products`: list, get, create, update, delete, undelete, adjust, history, import, export.
+//! It leaves import, export and history to their own files.
 
-use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Map, Value};
-use stead_client::{Client, Money, NewProduct, Product, ProductId, ProductPatch};
+mod fields;
+mod history;
+mod shown;
 
+use chrono::{DateTime, Utc};
+use clap::Subcommand;
+use stead_client::{Client, NewProduct, Product, ProductId};
+
+use self::fields::{Clearable, Fields};
 use crate::{
-    cli::{Order, Window, Writing},
+    cli::{Choice, Window},
+    deleted,
     export::{self, ExportArgs},
     failure::Failure,
     import::{self, ImportArgs},
-    output::{Column, Shown, maybe_time, time},
     session::Session,
-    values,
+    writing::{Writing, if_there, nothing_to_delete, written},
 };
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  stead products list --filter 'category = \"games\" AND quantity < 5' --count
+  stead products get chess-42
+  stead products create --sku chess-42 --display-name \"Chess set\" --price \"24.90 EUR\"
+  stead products adjust chess-42 -2
+  stead products history chess-42
+  stead products rollback chess-42 3
+  stead products delete chess-42 pawn-1 rook-1
+  stead products undelete chess-42
+  stead products export all.ndjson";
+
+const FILTERS: &str = "\
+A filter compares fields (sku, display_name, price, price.currency_code, category, state, create_time, quantity, tags, \
+cost, cost.currency_code, revision, creator, updater, update_time, delete_time) with values by =, !=, <, <=, >, >=, or by : \
+for has; a * at the end of a text stands for any end. AND, OR and NOT join comparisons; OR binds tighter than AND, so write \
+parentheses. A price or a cost needs its currency beside it.
+
+Examples:
+  stead products list --filter 'sku = \"chess*\"' --order-by sku
+  stead products list --filter 'category = \"games\" AND (tags:\"wood\" OR tags:\"new\")'
+  stead products list --filter 'price.currency_code = \"EUR\" AND price < 19.90' --count
+  stead products list --filter 'state = DELETED' --show-deleted
+  stead products list --filter 'NOT tags:\"new\" AND quantity < 5' --all -o json";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProductsCommand {
-    /// Print products, in creation order unless --order-by says otherwise (create_time, sku, display_name)
+    /// Print products, in creation order unless --order-by says otherwise (create_time, sku, display_name, price)
+    #[command(after_help = FILTERS)]
     List {
         #[command(flatten)]
         window: Window,
         #[command(flatten)]
-        order: Order,
+        choice: Choice,
     },
     /// Print one product
     Get {
@@ -68,15 +99,72 @@ pub(crate) enum ProductsCommand {
         /// Change this revision only
         #[arg(long)]
         etag: Option<String>,
+        /// Create it under this id where there is none (by products/UUID only)
+        #[arg(long)]
+        allow_missing: bool,
         #[command(flatten)]
         writing: Writing,
     },
-    /// Mark a product as deleted; its sku may be used again
+    /// Mark products as deleted, all that are named or none; their skus may be used again
     Delete {
+        /// products/UUID, or the sku; up to 1000 of them
+        #[arg(value_name = "NAME_OR_SKU", required = true)]
+        products: Vec<String>,
+        /// Delete this revision only (of one product)
+        #[arg(long)]
+        etag: Option<String>,
+        /// Be content where there is none (of one product)
+        #[arg(long)]
+        allow_missing: bool,
+        #[command(flatten)]
+        writing: Writing,
+    },
+    /// Bring a deleted product back
+    Undelete {
+        /// products/UUID, or the sku that it had
+        #[arg(value_name = "NAME_OR_SKU")]
+        product: String,
+        /// Bring back this revision only
+        #[arg(long)]
+        etag: Option<String>,
+        #[command(flatten)]
+        writing: Writing,
+    },
+    /// Add to the quantity, or take from it: never below zero, however many do so at once
+    Adjust {
         /// products/UUID, or the sku
         #[arg(value_name = "NAME_OR_SKU")]
         product: String,
-        /// Delete this revision only
+        /// How many come in (5, +5) or go out (-2)
+        #[arg(value_name = "±N", allow_negative_numbers = true)]
+        delta: i64,
+        #[command(flatten)]
+        writing: Writing,
+    },
+    /// Print what each revision changed, newest first
+    History {
+        /// products/UUID, or the sku of a live product
+        #[arg(value_name = "NAME_OR_SKU")]
+        product: String,
+        #[command(flatten)]
+        window: Window,
+    },
+    /// Print a product as it was at a revision
+    ShowRevision {
+        /// products/UUID, or the sku of a live product
+        #[arg(value_name = "NAME_OR_SKU")]
+        product: String,
+        /// The revision, as `history` numbers it
+        revision: i64,
+    },
+    /// Write a new revision with the values of an old one; the quantity stays as it is
+    Rollback {
+        /// products/UUID, or the sku
+        #[arg(value_name = "NAME_OR_SKU")]
+        product: String,
+        /// The revision, as `history` numbers it
+        revision: i64,
+        /// Roll back from this revision only
         #[arg(long)]
         etag: Option<String>,
         #[command(flatten)]
@@ -84,96 +172,109 @@ pub(crate) enum ProductsCommand {
     },
     /// Create and update many products by sku, from one JSON object a line
     Import(ImportArgs),
-    /// Write every product as one JSON object a line, in the order of their skus
+    /// Write every product as of one moment, as one JSON object a line, in the order of their ids
     Export(ExportArgs),
 }
 
-/// The fields that create and update share.
-#[derive(Args, Debug)]
-pub(crate) struct Fields {
-    /// What it is
-    #[arg(long)]
-    description: Option<String>,
-    /// Where it belongs, such as games/board
-    #[arg(long)]
-    category: Option<String>,
-    /// A label; may be given several times
-    #[arg(long = "tag", value_name = "TAG")]
-    tags: Vec<String>,
-    /// What a buyer pays, such as "12.50 EUR"
-    #[arg(long)]
-    price: Option<Money>,
-    /// What the tenant pays, such as "8.10 EUR"
-    #[arg(long)]
-    cost: Option<Money>,
-    /// How many are in stock
-    #[arg(long, allow_negative_numbers = true)]
-    quantity: Option<i64>,
-    /// Free facts, a JSON object
-    #[arg(long, value_name = "JSON", value_parser = values::object)]
-    attributes: Option<Map<String, Value>>,
-}
-
-/// Fields that may be empty.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Clearable {
-    Description,
-    Category,
-    Tags,
-    Price,
-    Cost,
-    Attributes,
-}
-
 pub(crate) async fn run(session: &mut Session, command: ProductsCommand) -> Result<(), Failure> {
-    let products = session.client.products();
+    let (client, products) = (session.client.clone(), session.client.products());
     let product = match command {
-        ProductsCommand::List { window, order } => {
-            let list = products.list().show_deleted(order.show_deleted).order_by(order.order_by.unwrap_or_default());
-            return session.output.list(list, &window).await;
+        ProductsCommand::List { window, choice } => {
+            return session.output.list(choice.of(products.list()), &window).await;
         }
         ProductsCommand::Import(args) => return import::run(session, args).await,
         ProductsCommand::Export(args) => return export::run(session, args).await,
+        ProductsCommand::History { product, window } => {
+            return history::run(session, find(&client, &product).await?, &window).await;
+        }
         ProductsCommand::Get { product, show_deleted } => match name(&product)? {
             Some(id) => products.get(id).show_deleted(show_deleted).send().await?,
             None => products.lookup(product).send().await?,
         },
         ProductsCommand::Create { sku, display_name, fields, id, writing } => {
-            let mut request = products.create(fields.create(NewProduct::new(sku, display_name)));
-            if let Some(id) = id {
-                request = request.id(id);
-            }
-            if let Some(request_id) = writing.request_id {
-                request = request.request_id(request_id);
-            }
-            if writing.validate_only { request.validate_only() } else { request }.send().await?
+            let request = products.create(fields.create(NewProduct::new(sku, display_name)));
+            let request = if let Some(id) = id { request.id(id) } else { request };
+            written!(request, writing)
         }
-        ProductsCommand::Update { product, sku, display_name, fields, clear, etag, writing } => {
+        ProductsCommand::Update { product, sku, display_name, fields, clear, etag, allow_missing, writing } => {
             let patch = fields.patch(sku, display_name, &clear);
             if patch.is_empty() {
                 return Err(Failure::usage("nothing to change: name a field, such as --price \"12.50 EUR\""));
             }
-            let mut request = products.update(find(&session.client, &product).await?, patch);
-            if let Some(etag) = etag {
-                request = request.etag(etag);
-            }
-            if let Some(request_id) = writing.request_id {
-                request = request.request_id(request_id);
-            }
-            if writing.validate_only { request.validate_only() } else { request }.send().await?
+            let id = match (name(&product)?, allow_missing) {
+                (Some(id), _) => id,
+                (None, false) => writing.on(find(&client, &product).await)?,
+                (None, true) => {
+                    return Err(Failure::usage("--allow-missing takes the id to give it: name products/UUID"));
+                }
+            };
+            let request = products.update(id, patch);
+            let request = if allow_missing { request.allow_missing() } else { request };
+            written!(request, writing, on: id, etag: etag)
         }
-        ProductsCommand::Delete { product, etag, writing } => {
-            let mut request = products.delete(find(&session.client, &product).await?);
-            if let Some(etag) = etag {
-                request = request.etag(etag);
+        ProductsCommand::Delete { products: named, etag, allow_missing, writing } => match named.as_slice() {
+            [product] if allow_missing => {
+                let gone = match if_there(find(&client, product).await)? {
+                    Some(id) => written!(products.delete(id).allow_missing(), writing, on: id, etag: etag),
+                    None => None,
+                };
+                match gone {
+                    Some(gone) => gone,
+                    None => return nothing_to_delete(product),
+                }
             }
-            if let Some(request_id) = writing.request_id {
-                request = request.request_id(request_id);
+            [product] => {
+                let id = writing.on(find(&client, product).await)?;
+                written!(products.delete(id), writing, on: id, etag: etag)
             }
-            if writing.validate_only { request.validate_only() } else { request }.send().await?
+            _ if allow_missing => {
+                return Err(Failure::usage("--allow-missing is one product's: delete that one alone"));
+            }
+            _ => return delete_together(session, &named, etag, writing).await,
+        },
+        ProductsCommand::Undelete { product, etag, writing } => {
+            let id = match name(&product)? {
+                Some(id) => id,
+                None => writing.on(deleted::only(products.list(), ("sku", &product), life).await)?.id,
+            };
+            written!(products.undelete(id), writing, on: id, etag: etag)
+        }
+        ProductsCommand::Adjust { product, delta, writing } => {
+            let id = writing.on(find(&client, &product).await)?;
+            written!(products.adjust_quantity(id, delta), writing, on: id)
+        }
+        ProductsCommand::ShowRevision { product, revision } => {
+            products.revision(find(&client, &product).await?, revision).send().await?
+        }
+        ProductsCommand::Rollback { product, revision, etag, writing } => {
+            let id = writing.on(find(&client, &product).await)?;
+            written!(products.rollback(id, revision), writing, on: id, etag: etag)
         }
     };
     session.output.one(&product)
+}
+
+/// All of them or none, in one request.
+async fn delete_together(
+    session: &mut Session,
+    named: &[String],
+    etag: Option<String>,
+    writing: Writing,
+) -> Result<(), Failure> {
+    if etag.is_some() {
+        return Err(Failure::usage("--etag is one product's: delete that one alone"));
+    }
+    let mut ids = Vec::with_capacity(named.len());
+    for product in named {
+        ids.push(writing.on(find(&session.client, product).await)?);
+    }
+    let names = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let gone = written!(session.client.products().batch_delete(ids), writing, on: names);
+    session.output.several(&gone)
+}
+
+fn life(product: &Product) -> (String, Option<DateTime<Utc>>) {
+    (product.id.to_string(), product.delete_time)
 }
 
 /// A text that begins like a name must be one; any other is a sku.
@@ -184,107 +285,6 @@ fn name(text: &str) -> Result<Option<ProductId>, Failure> {
 async fn find(client: &Client, text: &str) -> Result<ProductId, Failure> {
     match name(text)? {
         Some(id) => Ok(id),
-        None => Ok(client.products().lookup(text).send().await?.id),
-    }
-}
-
-impl Fields {
-    fn create(self, product: NewProduct) -> NewProduct {
-        let mut product = product
-            .description(self.description.unwrap_or_default())
-            .category(self.category.unwrap_or_default())
-            .tags(self.tags)
-            .quantity(self.quantity.unwrap_or_default())
-            .attributes(self.attributes.unwrap_or_default());
-        (product.price, product.cost) = (self.price, self.cost);
-        product
-    }
-
-    fn patch(self, sku: Option<String>, display_name: Option<String>, clear: &[Clearable]) -> ProductPatch {
-        let mut patch = clear.iter().fold(ProductPatch::new(), |patch, field| match field {
-            Clearable::Description => patch.description(""),
-            Clearable::Category => patch.category(""),
-            Clearable::Tags => patch.tags([""; 0]),
-            Clearable::Price => patch.price(None),
-            Clearable::Cost => patch.cost(None),
-            Clearable::Attributes => patch.attributes(Map::new()),
-        });
-        if let Some(sku) = sku {
-            patch = patch.sku(sku);
-        }
-        if let Some(display_name) = display_name {
-            patch = patch.display_name(display_name);
-        }
-        if let Some(description) = self.description {
-            patch = patch.description(description);
-        }
-        if let Some(category) = self.category {
-            patch = patch.category(category);
-        }
-        if !self.tags.is_empty() {
-            patch = patch.tags(self.tags);
-        }
-        if let Some(price) = self.price {
-            patch = patch.price(price);
-        }
-        if let Some(cost) = self.cost {
-            patch = patch.cost(cost);
-        }
-        if let Some(quantity) = self.quantity {
-            patch = patch.quantity(quantity);
-        }
-        if let Some(attributes) = self.attributes {
-            patch = patch.attributes(attributes);
-        }
-        patch
-    }
-}
-
-fn money(money: Option<&Money>) -> String {
-    money.map(ToString::to_string).unwrap_or_default()
-}
-
-impl Shown for Product {
-    const COLUMNS: &'static [Column] = &[
-        Column::whole("SKU"),
-        Column::shared("NAME"),
-        Column::whole("PRICE").right(),
-        Column::whole("QTY").right(),
-        Column::shared("CATEGORY"),
-    ];
-
-    fn cells(&self) -> Vec<String> {
-        let deleted = if self.delete_time.is_some() { " (deleted)" } else { "" };
-        vec![
-            format!("{}{deleted}", self.sku),
-            self.display_name.clone(),
-            money(self.price.as_ref()),
-            self.quantity.to_string(),
-            self.category.clone(),
-        ]
-    }
-
-    fn fields(&self) -> Vec<(&'static str, String)> {
-        let attributes = || serde_json::to_string_pretty(&self.attributes).unwrap_or_default();
-        vec![
-            ("name", self.id.to_string()),
-            ("sku", self.sku.clone()),
-            ("display_name", self.display_name.clone()),
-            ("price", money(self.price.as_ref())),
-            ("cost", money(self.cost.as_ref())),
-            ("quantity", self.quantity.to_string()),
-            ("category", self.category.clone()),
-            ("tags", self.tags.join(" ")),
-            ("attributes", if self.attributes.is_empty() { String::new() } else { attributes() }),
-            ("description", self.description.clone()),
-            ("revision", self.revision.to_string()),
-            ("etag", self.etag.clone()),
-            ("creator", self.creator.clone()),
-            ("updater", self.updater.clone()),
-            ("create_time", time(self.create_time)),
-            ("update_time", time(self.update_time)),
-            ("delete_time", maybe_time(self.delete_time)),
-            ("purge_time", maybe_time(self.purge_time)),
-        ]
+        None => Ok(client.products().lookup(text).read_mask(["name"]).send().await?.id),
     }
 }

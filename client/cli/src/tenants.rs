@@ -1,32 +1,59 @@
-//! `stead tenants`: list, get, create, update, delete.
+//! `stead tenants`: list, get, create, update, delete, undelete, suspend, resume.
 //! It leaves who may do so to the service.
 
+use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use serde_json::{Map, Value};
 use stead_client::{Client, NewTenant, Tenant, TenantId, TenantPatch};
 
 use crate::{
-    cli::{Order, Window, Writing},
+    cli::{Choice, Window},
+    deleted,
     failure::Failure,
     output::{Column, Shown, maybe_time, time},
     session::Session,
     values,
+    writing::{Writing, if_there, nothing_to_delete, written},
 };
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  stead tenants list --filter 'state = SUSPENDED OR plan = \"trial\"' --order-by slug
+  stead tenants get acme
+  stead tenants create --slug acme --display-name \"Acme Ltd\"
+  stead tenants suspend acme --reason \"unpaid since May\"
+  stead tenants resume acme
+  stead tenants delete acme
+  stead tenants undelete acme
+  stead --tenant acme products list";
+
+const FILTERS: &str = "\
+A filter compares fields (slug, plan, state, create_time, display_name, require_etag, update_time, delete_time) with \
+values by =, !=, <, <=, >, >=, or by : for has; a * at the end of a text stands for any end. AND, OR and NOT join \
+comparisons; OR binds tighter than AND, so write parentheses.
+
+Examples:
+  stead tenants list --filter 'plan = \"trial\" AND state = ACTIVE' --count
+  stead tenants list --filter 'state = DELETED' --show-deleted";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TenantsCommand {
     /// Print tenants, in creation order unless --order-by says otherwise (create_time, slug)
+    #[command(after_help = FILTERS)]
     List {
         #[command(flatten)]
         window: Window,
         #[command(flatten)]
-        order: Order,
+        choice: Choice,
     },
     /// Print one tenant
     Get {
         /// tenants/UUID, the slug, or `tenants/current` for your own
         #[arg(value_name = "NAME_OR_SLUG", default_value = "tenants/current")]
         tenant: String,
+        /// Print it even if it is deleted (by tenants/UUID only)
+        #[arg(long)]
+        show_deleted: bool,
     },
     /// Create a tenant
     Create {
@@ -45,6 +72,9 @@ pub(crate) enum TenantsCommand {
         /// Whether updates and deletes in it must carry an etag
         #[arg(long)]
         require_etag: bool,
+        /// The id to give it, a UUID
+        #[arg(long, value_name = "UUID")]
+        id: Option<TenantId>,
         #[command(flatten)]
         writing: Writing,
     },
@@ -71,6 +101,9 @@ pub(crate) enum TenantsCommand {
         /// Change this revision only
         #[arg(long)]
         etag: Option<String>,
+        /// Create it under this id where there is none (by tenants/UUID only)
+        #[arg(long)]
+        allow_missing: bool,
         #[command(flatten)]
         writing: Writing,
     },
@@ -82,60 +115,127 @@ pub(crate) enum TenantsCommand {
         /// Delete this revision only
         #[arg(long)]
         etag: Option<String>,
+        /// Be content where there is none
+        #[arg(long)]
+        allow_missing: bool,
+        #[command(flatten)]
+        writing: Writing,
+    },
+    /// Bring a deleted tenant back with everything that was its own
+    Undelete {
+        /// tenants/UUID, or the slug that it had
+        #[arg(value_name = "NAME_OR_SLUG")]
+        tenant: String,
+        /// Bring back this revision only
+        #[arg(long)]
+        etag: Option<String>,
+        #[command(flatten)]
+        writing: Writing,
+    },
+    /// Refuse a tenant's callers from now on, within a second on every server
+    Suspend {
+        /// tenants/UUID, or the slug
+        #[arg(value_name = "NAME_OR_SLUG")]
+        tenant: String,
+        /// Suspend this revision only
+        #[arg(long)]
+        etag: Option<String>,
+        #[command(flatten)]
+        writing: Writing,
+    },
+    /// Serve a suspended tenant's callers again, within a second on every server
+    Resume {
+        /// tenants/UUID, or the slug
+        #[arg(value_name = "NAME_OR_SLUG")]
+        tenant: String,
+        /// Resume this revision only
+        #[arg(long)]
+        etag: Option<String>,
         #[command(flatten)]
         writing: Writing,
     },
 }
 
 pub(crate) async fn run(session: &mut Session, command: TenantsCommand) -> Result<(), Failure> {
-    let tenants = session.client.tenants();
+    let (client, tenants) = (&session.client, session.client.tenants());
     let tenant = match command {
-        TenantsCommand::List { window, order } => {
-            let list = tenants.list().show_deleted(order.show_deleted).order_by(order.order_by.unwrap_or_default());
-            return session.output.list(list, &window).await;
+        TenantsCommand::List { window, choice } => {
+            return session.output.list(choice.of(tenants.list()), &window).await;
         }
-        TenantsCommand::Get { tenant } => match name(&tenant)? {
+        TenantsCommand::Get { tenant, show_deleted } => match name(&tenant)? {
             Name::Current => tenants.current().send().await?,
-            Name::Id(id) => tenants.get(id).send().await?,
+            Name::Id(id) => tenants.get(id).show_deleted(show_deleted).send().await?,
             Name::Slug => tenants.lookup(tenant).send().await?,
         },
-        TenantsCommand::Create { slug, display_name, plan, settings, require_etag, writing } => {
+        TenantsCommand::Create { slug, display_name, plan, settings, require_etag, id, writing } => {
             let tenant = NewTenant::new(slug, display_name)
                 .plan(plan.unwrap_or_default())
                 .settings(settings.unwrap_or_default())
                 .require_etag(require_etag);
-            let mut request = tenants.create(tenant);
-            if let Some(request_id) = writing.request_id {
-                request = request.request_id(request_id);
-            }
-            if writing.validate_only { request.validate_only() } else { request }.send().await?
+            let request = tenants.create(tenant);
+            let request = if let Some(id) = id { request.id(id) } else { request };
+            written!(request, writing)
         }
-        TenantsCommand::Update { tenant, slug, display_name, plan, settings, require_etag, etag, writing } => {
+        TenantsCommand::Update {
+            tenant,
+            slug,
+            display_name,
+            plan,
+            settings,
+            require_etag,
+            etag,
+            allow_missing,
+            writing,
+        } => {
             let patch = patch(slug, display_name, plan, settings, require_etag);
             if patch.is_empty() {
                 return Err(Failure::usage("nothing to change: name a field, such as --display-name \"Acme Ltd\""));
             }
-            let mut request = tenants.update(find(&session.client, &tenant).await?, patch);
-            if let Some(etag) = etag {
-                request = request.etag(etag);
-            }
-            if let Some(request_id) = writing.request_id {
-                request = request.request_id(request_id);
-            }
-            if writing.validate_only { request.validate_only() } else { request }.send().await?
+            let id = match (name(&tenant)?, allow_missing) {
+                (Name::Id(id), _) => id,
+                (_, false) => writing.on(find(client, &tenant).await)?,
+                (_, true) => return Err(Failure::usage("--allow-missing takes the id to give it: name tenants/UUID")),
+            };
+            let request = tenants.update(id, patch);
+            let request = if allow_missing { request.allow_missing() } else { request };
+            written!(request, writing, on: id, etag: etag)
         }
-        TenantsCommand::Delete { tenant, etag, writing } => {
-            let mut request = tenants.delete(find(&session.client, &tenant).await?);
-            if let Some(etag) = etag {
-                request = request.etag(etag);
+        TenantsCommand::Delete { tenant, etag, allow_missing: false, writing } => {
+            let id = writing.on(find(client, &tenant).await)?;
+            written!(tenants.delete(id), writing, on: id, etag: etag)
+        }
+        TenantsCommand::Delete { tenant, etag, writing, .. } => {
+            let gone = match if_there(find(client, &tenant).await)? {
+                Some(id) => written!(tenants.delete(id).allow_missing(), writing, on: id, etag: etag),
+                None => None,
+            };
+            match gone {
+                Some(gone) => gone,
+                None => return nothing_to_delete(&tenant),
             }
-            if let Some(request_id) = writing.request_id {
-                request = request.request_id(request_id);
-            }
-            if writing.validate_only { request.validate_only() } else { request }.send().await?
+        }
+        TenantsCommand::Undelete { tenant, etag, writing } => {
+            let id = match name(&tenant)? {
+                Name::Id(id) => id,
+                Name::Current => return Err(Failure::usage("your own tenant is not deleted, or you could not ask")),
+                Name::Slug => writing.on(deleted::only(tenants.list(), ("slug", &tenant), life).await)?.id,
+            };
+            written!(tenants.undelete(id), writing, on: id, etag: etag)
+        }
+        TenantsCommand::Suspend { tenant, etag, writing } => {
+            let id = writing.on(find(client, &tenant).await)?;
+            written!(tenants.suspend(id), writing, on: id, etag: etag)
+        }
+        TenantsCommand::Resume { tenant, etag, writing } => {
+            let id = writing.on(find(client, &tenant).await)?;
+            written!(tenants.resume(id), writing, on: id, etag: etag)
         }
     };
     session.output.one(&tenant)
+}
+
+fn life(tenant: &Tenant) -> (String, Option<DateTime<Utc>>) {
+    (tenant.id.to_string(), tenant.delete_time)
 }
 
 enum Name {
@@ -155,8 +255,8 @@ fn name(text: &str) -> Result<Name, Failure> {
 async fn find(client: &Client, text: &str) -> Result<TenantId, Failure> {
     match name(text)? {
         Name::Id(id) => Ok(id),
-        Name::Current => Ok(client.tenants().current().send().await?.id),
-        Name::Slug => Ok(client.tenants().lookup(text).send().await?.id),
+        Name::Current => Ok(client.tenants().current().read_mask(["name"]).send().await?.id),
+        Name::Slug => Ok(client.tenants().lookup(text).read_mask(["name"]).send().await?.id),
     }
 }
 
@@ -187,6 +287,7 @@ fn patch(
 }
 
 impl Shown for Tenant {
+    const MANY: &'static str = "tenants";
     const COLUMNS: &'static [Column] = &[
         Column::whole("ID"),
         Column::whole("SLUG"),

@@ -1,12 +1,17 @@
 //! Values as they are typed: durations, times, JSON objects.
 //! It leaves ids and money to `stead-client`, which reads them itself.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader, IsTerminal},
+    path::Path,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output::note};
 
 /// `500ms`, `10s`, `2m`, `1h`, `30d`; a bare number means seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -49,9 +54,28 @@ pub(crate) fn object(text: &str) -> Result<Map<String, Value>, String> {
 
 /// The first line of a file, or of the input for `-`: a secret does not belong on a command line.
 pub(crate) fn secret(path: &Path) -> Result<String, Failure> {
-    let read = if path == Path::new("-") { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
-    let text = read.map_err(|fault| Failure::io(format!("cannot read {}", path.display()), &fault))?;
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+    let input = path == Path::new("-");
+    if input && io::stdin().is_terminal() {
+        note("type the password and press Enter; it shows as you type");
+    }
+    let read = if input { first_line(io::stdin().lock()) } else { File::open(path).and_then(first_line_of) };
+    let line = read.map_err(|fault| Failure::io(format!("cannot read {}", path.display()), &fault))?;
+    if line.is_empty() {
+        let whose = if input { "the input".to_owned() } else { path.display().to_string() };
+        return Err(Failure::usage(format!("the first line of {whose} is empty: the password belongs there")));
+    }
+    Ok(line)
+}
+
+fn first_line_of(file: File) -> io::Result<String> {
+    first_line(BufReader::new(file))
+}
+
+fn first_line(mut reader: impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    line.truncate(line.trim_end_matches(['\r', '\n']).len());
+    Ok(line)
 }
 
 #[cfg(test)]
@@ -73,6 +97,12 @@ mod tests {
         assert_eq!(future("2030-01-31T12:00:00+01:00").unwrap().to_rfc3339(), "2030-01-31T11:00:00+00:00");
         assert!(future("1d").unwrap() > Utc::now());
         assert!(future("tomorrow").is_err());
+    }
+
+    #[test]
+    fn a_secret_is_one_line_without_its_end() {
+        let line = |text: &str| first_line(text.as_bytes()).unwrap();
+        assert_eq!([line("a b \r\nc"), line("x"), line("\nx"), line("")], ["a b ", "x", "", ""]);
     }
 
     #[test]

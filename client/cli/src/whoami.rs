@@ -15,6 +15,7 @@ pub(crate) async fn run(session: &mut Session) -> Result<(), Failure> {
 }
 
 impl Shown for WhoAmI {
+    const MANY: &'static str = "callers";
     const COLUMNS: &'static [Column] = &[Column::whole("SUBJECT"), Column::whole("TENANT")];
 
     fn cells(&self) -> Vec<String> {

@@ -28,8 +28,6 @@ use crate::{
 
 const PATH: &str = "/stead.v1.ProductService/ImportProducts";
 const DEFAULT_IN_FLIGHT: usize = 4;
-/// How often a broken stream is opened again without a row settled in between: some 10 seconds of growing pauses.
-const REOPENINGS: u32 = 11;
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// Opens an import; made by [`Products::import`](super::Products::import).
@@ -237,10 +235,9 @@ impl Import {
             let Err(status) = result else { return Ok(()) };
             self.session = None;
             self.failures += 1;
-            // A service that was never reached is given up as soon as a call would be; one that restarts is waited for.
-            let bound = if self.opened == 0 { retry::ATTEMPTS } else { REOPENINGS };
-            let pause = retry::backoff(outcome(&status), true, self.failures, Duration::MAX, roll());
-            let Some(pause) = pause.filter(|_| self.failures < bound) else { return Err(self.error(status)) };
+            let Some(pause) = retry::reopening(outcome(&status), self.opened, self.failures, roll()) else {
+                return Err(self.error(status));
+            };
             tracing::debug!(code = ?status.code(), next_row = self.progress.next_row, "import broke, opening it again");
             tokio::time::sleep(pause).await;
         }
@@ -314,7 +311,7 @@ impl Session {
         let message = timeout(within, self.answers.message()).await.map_err(|_| late(within))??;
         let message = message.ok_or_else(|| Status::unavailable("the service ended the import early"))?;
         v1::ImportProductsResponse::decode(message)
-            .map_err(|fault| Status::internal(format!("an answer of the import cannot be read: {fault}")))
+            .map_err(|fault| Status::data_loss(format!("an answer of the import cannot be read: {fault}")))
     }
 }
 
@@ -323,10 +320,8 @@ fn outcome(status: &Status) -> Outcome {
     // A chunk of the broken stream was settled after the new one had asked how far the import has come.
     let out_of_step = || status.get_details_error_info().is_some_and(|info| info.reason == "IMPORT_OUT_OF_STEP");
     match status.code() {
-        // The stream outlived what the service allows one call, or was silent for too long.
-        Code::DeadlineExceeded => Outcome::Ambiguous,
         Code::FailedPrecondition if out_of_step() => Outcome::Ambiguous,
-        _ => status::outcome(status),
+        _ => status::stream_outcome(status),
     }
 }
 

@@ -11,10 +11,11 @@ use crate::{
     ids::ProductId,
     money::Money,
     request::Mask,
-    wire::{from_name, from_struct, from_time, present, to_struct},
+    wire::{from_name, from_struct, from_time, to_struct},
 };
 
-/// One thing that a tenant sells.
+/// One thing that a tenant sells. Where an answer holds a part of it, by a read mask or for want of room, the fields that it
+/// leaves out read as if they were empty: numbers as 0, times as 1970 or `None`.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Product {
@@ -86,8 +87,8 @@ impl Product {
             etag: wire.etag,
             creator: wire.creator,
             updater: wire.updater,
-            create_time: present("product.create_time", from_time("product.create_time", wire.create_time)?)?,
-            update_time: present("product.update_time", from_time("product.update_time", wire.update_time)?)?,
+            create_time: from_time("product.create_time", wire.create_time)?.unwrap_or_default(),
+            update_time: from_time("product.update_time", wire.update_time)?.unwrap_or_default(),
             delete_time: from_time("product.delete_time", wire.delete_time)?,
             purge_time: from_time("product.purge_time", wire.purge_time)?,
         })
@@ -216,6 +217,9 @@ impl NewProduct {
 }
 
 /// What a client may set of a product that it read: to copy it, or to write it back whole.
+///
+/// The product must have been read whole. After a read mask, and in the answer to a large batch, what was left out reads as if
+/// it were empty, and [`ProductPatch::replace`] would write that emptiness. A cost that the caller may not see is left alone.
 impl From<Product> for NewProduct {
     fn from(product: Product) -> Self {
         Self {
@@ -246,7 +250,8 @@ impl ProductPatch {
         Self::default()
     }
 
-    /// Gives every field that a client may set the value of `product`.
+    /// Gives every field that a client may set the value of `product`: what that leaves out is emptied, the quantity included,
+    /// so that a product which was read in part must not be written back by it.
     pub fn replace(product: NewProduct) -> Self {
         Self { values: product, mask: Mask::all() }
     }

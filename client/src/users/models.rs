@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Violation},
     ids::UserId,
     request::Mask,
-    wire::{from_name, from_struct, from_time, present, to_struct, wire_enum},
+    wire::{from_name, from_struct, from_time, to_struct, wire_enum},
 };
 
 wire_enum! {
@@ -39,7 +39,8 @@ wire_enum! {
     }
 }
 
-/// One person of the tenant.
+/// One person of the tenant. Where an answer holds a part of it, by a read mask, the fields that it leaves out read as if they
+/// were empty: the state as `Other(0)`, times as 1970 or `None`.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Serialize)]
 pub struct User {
@@ -102,8 +103,8 @@ impl User {
             state: wire.state.into(),
             last_login_time: from_time("user.last_login_time", wire.last_login_time)?,
             etag: wire.etag,
-            create_time: present("user.create_time", from_time("user.create_time", wire.create_time)?)?,
-            update_time: present("user.update_time", from_time("user.update_time", wire.update_time)?)?,
+            create_time: from_time("user.create_time", wire.create_time)?.unwrap_or_default(),
+            update_time: from_time("user.update_time", wire.update_time)?.unwrap_or_default(),
             delete_time: from_time("user.delete_time", wire.delete_time)?,
             purge_time: from_time("user.purge_time", wire.purge_time)?,
         })
@@ -124,7 +125,7 @@ pub struct NewUser {
     pub roles: Vec<Role>,
     /// See [`User::profile`].
     pub profile: Map<String, Value>,
-    /// See [`User::state`]. `None`: active.
+    /// See [`User::state`]. `None`: active in a new user, and as it was under [`UserPatch::replace`].
     pub state: Option<UserState>,
     /// The password; kept by the service as a hash only. `None`: the user cannot sign in by password.
     pub password: Option<String>,
@@ -180,7 +181,7 @@ impl NewUser {
         Self { state: Some(state), ..self }
     }
 
-    /// Sets the password.
+    /// Sets the password, 8 to 1,024 bytes; an empty one is refused before it is sent.
     #[must_use]
     pub fn password(self, password: impl Into<String>) -> Self {
         Self { password: Some(password.into()), ..self }
@@ -216,7 +217,8 @@ impl UserPatch {
         Self::default()
     }
 
-    /// Gives every field that a client may set the value of `user`; its password is not a field.
+    /// Gives every field that a client may set the value of `user`: what that leaves out is emptied. Its password is not a
+    /// field.
     pub fn replace(user: NewUser) -> Self {
         Self { values: user, mask: Mask::all() }
     }
@@ -256,6 +258,11 @@ impl UserPatch {
         let key = key.into();
         let path = format!("profile.{key}");
         self.set(&path, |values| drop(values.profile.insert(key, value.into())))
+    }
+
+    /// Takes one free fact away; the others stay.
+    pub fn remove_profile_entry(self, key: &str) -> Self {
+        self.set(&format!("profile.{key}"), |values| drop(values.profile.remove(key)))
     }
 
     /// Whether the user may sign in.

@@ -13,8 +13,8 @@ pub(super) struct Fault {
 
 const KNOWN: &str = "sku, display_name, description, category, tags, price, cost, quantity, attributes";
 /// What `export` writes and only the service sets.
-const OUTPUT_ONLY: [&str; 9] =
-    ["name", "revision", "etag", "creator", "updater", "create_time", "update_time", "delete_time", "purge_time"];
+const OUTPUT_ONLY: [&str; 8] =
+    ["name", "revision", "etag", "creator", "updater", "create_time", "update_time", "purge_time"];
 
 /// Reads a line; all its faults at once.
 pub(super) fn parse(line: &[u8]) -> Result<NewProduct, Vec<Fault>> {
@@ -59,6 +59,9 @@ impl Reader {
             "cost" => product.cost = self.money(name, value),
             "quantity" => product.quantity = self.whole(name, &value),
             "attributes" => product.attributes = self.object(name, value),
+            "delete_time" => {
+                self.fault(name, "says that the product is deleted: leave the row out, or its delete_time")
+            }
             _ => self.fault(name, format!("is no field of a product: take it out, or use one of {KNOWN}")),
         }
     }
@@ -202,6 +205,13 @@ mod tests {
             object[name] = "ignored".into();
         }
         assert_eq!(parse(object.to_string().as_bytes()).unwrap(), product);
+    }
+
+    #[test]
+    fn a_deleted_product_is_not_brought_back_by_its_line() {
+        let line = |time: &str| format!(r#"{{"sku":"a","display_name":"A","delete_time":{time},"purge_time":{time}}}"#);
+        assert_eq!(fields(&line(r#""2030-01-31T12:00:00Z""#)), ["delete_time"]);
+        assert!(parse(line("null").as_bytes()).is_ok());
     }
 
     #[test]

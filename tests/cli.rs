@@ -1,6 +1,8 @@
 //! `stead`, the command line: what it prints for people and for programs, and how scripts learn what happened.
 //! Leaves what the commands ask of the service to the domains.
 
+mod writes;
+
 use std::{fs, time::Duration};
 
 use serde_json::{Value, json};
@@ -86,6 +88,20 @@ async fn a_product_is_made_found_changed_and_deleted() {
     done(&tenant, &["products", "delete", "chess-42"]).await;
     assert_eq!(json(&tenant, &["products", "list"]).await, [json!(null); 0]);
     assert_eq!(json(&tenant, &["products", "list", "--show-deleted"]).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_empty_list_says_so_beside_an_empty_answer() {
+    let tenant = tenant().await;
+    for (args, words) in [
+        (&["products", "list"][..], "no products\n"),
+        (&["users", "list"], "no users\n"),
+        (&["products", "list", "--filter", "quantity > 3", "--count"], "no products\n"),
+        (&["products", "list", "-o", "json"], ""),
+    ] {
+        let output = done(&tenant, args).await;
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", words), "{args:?}");
+    }
 }
 
 #[tokio::test]

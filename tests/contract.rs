@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, ServiceDescriptor,
+    DescriptorPool, DynamicMessage, FieldDescriptor, MessageDescriptor, MethodDescriptor, ServiceDescriptor, Value,
     prost_types::{FileDescriptorProto, method_options::IdempotencyLevel},
 };
 use tonic::Code;
@@ -73,9 +73,28 @@ fn keeps_its_promise(method: &MethodDescriptor) -> bool {
     method.is_client_streaming() || method.input().get_field_by_name("request_id").is_some()
 }
 
+/// What `google.api` lets a message or a field say of itself; none where it says nothing.
+fn google(pool: &DescriptorPool, options: &DynamicMessage, name: &str) -> Option<Value> {
+    let extension = pool.get_extension_by_name(&format!("google.api.{name}"))?;
+    options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
+}
+
+/// A part of such a word, as JSON.
+fn part(said: Option<&Value>, name: &str) -> String {
+    let part = said.and_then(Value::as_message).and_then(|said| said.get_field_by_name(name));
+    part.map(|part| part.to_string()).unwrap_or_default()
+}
+
+/// Whether a field says one of the behaviours (AIP-203) that each field must have.
+fn behaves(pool: &DescriptorPool, field: &FieldDescriptor) -> bool {
+    const OPTIONAL_REQUIRED_OUTPUT_ONLY_IDENTIFIER: [i32; 4] = [1, 2, 3, 8];
+    let said = google(pool, &field.options(), "field_behavior");
+    let said = said.as_ref().and_then(Value::as_list).unwrap_or_default();
+    said.iter().filter_map(Value::as_enum_number).any(|one| OPTIONAL_REQUIRED_OUTPUT_ONLY_IDENTIFIER.contains(&one))
+}
+
 /// What the messages of a contract leave unsaid.
 fn unsaid_of_fields(pool: &DescriptorPool) -> Vec<String> {
-    let behavior = pool.get_extension_by_name("google.api.field_behavior");
     let mut faults = vec![];
     for message in messages(pool) {
         let file = message.parent_file();
@@ -84,11 +103,9 @@ fn unsaid_of_fields(pool: &DescriptorPool) -> Vec<String> {
             faults.push(format!("{} has no comment: say what it is", message.full_name()));
         }
         for field in message.fields() {
-            let said = behavior.as_ref().is_some_and(|behavior| field.options().has_extension(behavior));
-            // A member of a oneof is neither required nor optional by itself.
-            if !said && field.containing_oneof().is_none() {
+            if !behaves(pool, &field) {
                 faults.push(format!(
-                    "{} has no `(google.api.field_behavior)`: say whether it is REQUIRED, OPTIONAL, OUTPUT_ONLY …",
+                    "{} has no `(google.api.field_behavior)`: say whether it is REQUIRED, OPTIONAL or OUTPUT_ONLY",
                     field.full_name()
                 ));
             }
@@ -96,6 +113,36 @@ fn unsaid_of_fields(pool: &DescriptorPool) -> Vec<String> {
                 faults.push(format!(
                     "{} has no comment: say what it means, also when absent, its unit and its bound",
                     field.full_name()
+                ));
+            }
+        }
+    }
+    faults
+}
+
+/// What a contract does not say of its resources (AIP-123), of the names that requests take (AIP-131) and of their request
+/// ids (AIP-155).
+fn unsaid_of_names(pool: &DescriptorPool) -> Vec<String> {
+    let mut faults = vec![];
+    for message in messages(pool) {
+        let (full, resource) = (message.full_name(), google(pool, &message.options(), "resource"));
+        if message.get_field_by_name("name").is_some() && !message.name().ends_with("Request") {
+            let (kind, pattern) = (part(resource.as_ref(), "type"), part(resource.as_ref(), "pattern"));
+            if kind != format!("\"stead/{}\"", message.name()) || !pattern.contains("/{") {
+                faults.push(format!("{full} has no `(google.api.resource)`: say its type and its pattern"));
+            }
+        }
+        for field in message.fields().filter(|_| message.name().ends_with("Request")) {
+            let info = google(pool, &field.options(), "field_info");
+            let reference = google(pool, &field.options(), "resource_reference");
+            if field.name() == "request_id" && part(info.as_ref(), "format") != "1" {
+                faults.push(format!("{full}.request_id has no `(google.api.field_info).format`: it is a UUID4"));
+            }
+            let kind = part(reference.as_ref(), "type");
+            if ["name", "names"].contains(&field.name()) && !kind.starts_with("\"stead/") {
+                faults.push(format!(
+                    "{full}.{} has no `(google.api.resource_reference)`: say of which resource",
+                    field.name()
                 ));
             }
         }
@@ -127,7 +174,7 @@ fn tests() -> String {
         for entry in std::fs::read_dir(&folder).expect("the tests") {
             let path = entry.expect("an entry").path();
             let skipped =
-                |path: &Path| path.ends_with("contract.rs") || path.ends_with("probes.rs") || path.ends_with("harness");
+                |path: &Path| ["contract.rs", "probes.rs", "probes", "harness"].iter().any(|name| path.ends_with(name));
             if skipped(&path) {
                 continue;
             }
@@ -149,6 +196,11 @@ fn every_method_says_permission_cost_idempotency_and_what_it_does() {
 #[test]
 fn every_message_and_field_says_what_it_means() {
     assert_eq!(unsaid_of_fields(&contract()), [""; 0]);
+}
+
+#[test]
+fn every_resource_name_and_request_id_says_what_it_is() {
+    assert_eq!(unsaid_of_names(&contract()), [""; 0]);
 }
 
 #[test]

@@ -1,19 +1,24 @@
-//! The error table as callers meet it: code, reason, words and details of each refusal, kept in `golden/errors.txt`.
+//! The error table as callers meet it: code, reason, words and details of each refusal, kept in `golden/errors.txt`; no reason
+//! that the server can give is missing from it, nor from the table in `proto/README.md`.
 //! Leaves which rule each field has to the domains.
 
-use std::{fmt::Write as _, fs, path::Path};
+mod faults;
+mod requests;
+mod resources;
+mod state;
 
-use stead_api::v1;
-use stead_client::{Client, NewTenant, NewUser, Role, TenantPatch};
-use stead_harness::{Database, FaultProxy};
-use tonic::{Response, Status};
-use tonic_types::StatusExt;
-use uuid::Uuid;
-
-use crate::{
-    fixture::{Server, bytes_with, call, platform, raw, repository, shared, tenant},
-    products,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    path::Path,
 };
+
+use prost::Message;
+use tonic::{Response, Status};
+use tonic_types::{StatusExt, pb};
+
+use crate::fixture::{raw, repository, shared, tenant};
 
 /// The refusal as text, with what differs from run to run taken out.
 fn described(situation: &str, status: &Status, changing: &[(&str, &str)]) -> String {
@@ -24,8 +29,9 @@ fn described(situation: &str, status: &Status, changing: &[(&str, &str)]) -> Str
         metadata.sort();
         let _ = writeln!(text, "  ErrorInfo {} {} {{{}}}", info.domain, info.reason, metadata.join(", "));
     }
-    for violation in details.bad_request().iter().flat_map(|bad| &bad.field_violations) {
-        let _ = writeln!(text, "  BadRequest {}: {}", violation.field, violation.description);
+    for violation in broken_rules(status) {
+        let reason = if violation.reason.is_empty() { String::new() } else { format!(" [{}]", violation.reason) };
+        let _ = writeln!(text, "  BadRequest {}: {}{reason}", violation.field, violation.description);
     }
     if let Some(info) = details.resource_info() {
         let _ = writeln!(text, "  ResourceInfo {} {}: {}", info.resource_type, info.resource_name, info.description);
@@ -36,24 +42,40 @@ fn described(situation: &str, status: &Status, changing: &[(&str, &str)]) -> Str
     if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
         let _ = writeln!(text, "  RetryInfo {delay:?}");
     }
+    if let Some(pushback) = status.metadata().get("grpc-retry-pushback-ms").and_then(|value| value.to_str().ok()) {
+        let _ = writeln!(text, "  grpc-retry-pushback-ms {pushback}");
+    }
     changing.iter().fold(text, |text, (from, to)| text.replace(from, to))
 }
 
+/// With the reason of each, which `StatusExt` leaves out.
+fn broken_rules(status: &Status) -> Vec<pb::bad_request::FieldViolation> {
+    let whole = pb::Status::decode(status.details()).unwrap_or_default();
+    let bad = whole.details.iter().find(|detail| detail.type_url.ends_with("google.rpc.BadRequest"));
+    let bad = bad.map(|detail| pb::BadRequest::decode(&*detail.value).expect("the type that it says"));
+    bad.unwrap_or_default().field_violations
+}
+
+#[track_caller]
 fn refused<T>(answer: Result<Response<T>, Status>) -> Status {
     answer.err().expect("the call should be refused")
 }
 
+#[track_caller]
 fn status<T: std::fmt::Debug>(answer: Result<T, stead_client::Error>) -> Status {
-    answer.expect_err("the call should be refused").status().expect("an answer of the service").clone()
+    let error = answer.expect_err("the call should be refused");
+    let Some(status) = error.status() else { panic!("refused by the SDK itself: {error}") };
+    status.clone()
 }
 
 #[tokio::test]
 async fn the_error_table_is_as_it_was() {
     let mut table = vec![];
-    table.extend(of_requests().await);
-    table.extend(of_resources().await);
-    table.extend(of_credentials().await);
-    table.push(of_an_absent_database().await);
+    table.extend(requests::table().await);
+    table.extend(resources::table().await);
+    table.extend(state::table().await);
+    table.extend(state::of_credentials().await);
+    table.extend(faults::table().await);
     let text = table.join("\n");
     let golden = repository().join("tests/golden/errors.txt");
     let kept = fs::read_to_string(&golden).unwrap_or_default();
@@ -69,139 +91,95 @@ async fn the_error_table_is_as_it_was() {
     }
 }
 
-async fn of_requests() -> Vec<String> {
-    let tenant = tenant().await;
-    let client = &tenant.client;
-    let mut table = vec![];
-    let mut tell = |situation: &str, status: Status| table.push(described(situation, &status, &[]));
-    tell("a field rule", status(client.products().create(products::new("")).send().await));
-    let broken = v1::CreateProductRequest { request_id: "x".into(), ..Default::default() };
-    tell("several field rules", refused(call::<_, v1::Product>(client, "ProductService/CreateProduct", &broken).await));
-    tell("a message that does not decode", refused(raw(client, "ProductService/GetProduct", vec![0xff]).await));
-    tell("a forged page token", status(client.products().list().resume("forged").items().collect().await));
-    for sku in ["a", "b"] {
-        client.products().create(products::new(sku)).send().await.expect("created");
+/// Reasons that no test could wait for, with their codes, and why.
+const OUT_OF_REACH: &[(&str, &str, &str)] =
+    &[("SNAPSHOT_EXPIRED", "UNAVAILABLE", "a snapshot has to live for 5 minutes")];
+
+/// The codes of each reason in the kept table, as gRPC writes them.
+fn kept_reasons() -> BTreeMap<String, BTreeSet<String>> {
+    let kept = fs::read_to_string(repository().join("tests/golden/errors.txt")).expect("the kept table");
+    let mut reasons = BTreeMap::<_, BTreeSet<_>>::new();
+    reasons.extend(OUT_OF_REACH.iter().map(|(reason, code, _)| ((*reason).into(), [(*code).into()].into())));
+    let mut code = String::new();
+    for line in kept.lines().filter_map(|line| line.strip_prefix("  ")) {
+        if let Some(info) = line.strip_prefix("ErrorInfo stead ") {
+            let reason = info.split(' ').next().unwrap_or_default().to_owned();
+            reasons.entry(reason).or_default().insert(code.clone());
+        } else if let Some((name, _)) = line.split_once(": ").filter(|(name, _)| !name.contains(' ')) {
+            code = name.chars().fold(String::new(), |mut code, letter| {
+                if letter.is_ascii_uppercase() && !code.is_empty() {
+                    code.push('_');
+                }
+                code.push(letter.to_ascii_uppercase());
+                code
+            });
+        }
     }
-    let page = client.products().list().page_size(1).pages().next().await.expect("a page").expect("a page");
-    let token = page.next_page_token.expect("a token");
-    tell(
-        "a token of another order",
-        status(client.products().list().order_by("sku").resume(token).items().collect().await),
-    );
-    let request_id = Uuid::new_v4();
-    client.products().create(products::new("once")).request_id(request_id).send().await.expect("created");
-    tell(
-        "a reused request id",
-        status(client.products().create(products::new("other")).request_id(request_id).send().await),
-    );
-    tell("an unknown method", refused(raw(client, "ProductService/NoSuch", vec![]).await));
-    let late = bytes_with(client, "ProductService/GetProduct", vec![], |headers| {
-        headers.insert("grpc-timeout", "1x".parse().expect("a header"));
-    });
-    tell("a malformed deadline", refused(late.await));
-    let platform = platform().await;
-    let tenants = bytes_with(&platform, "ProductService/ListProducts", vec![], |headers| {
-        headers.insert("stead-tenant", "acme".parse().expect("a header"));
-    });
-    tell("a malformed tenant to act in", refused(tenants.await));
-    table
+    reasons
 }
 
-async fn of_resources() -> Vec<String> {
-    let tenant = tenant().await;
-    let (client, platform) = (&tenant.client, platform().await);
-    let mut table = vec![];
-    let nothing = Uuid::now_v7();
-    let name = nothing.to_string();
-    let made_up = [(name.as_str(), "{id}")];
-    let missing: [(&str, Status); 5] = [
-        ("no such product", status(client.products().get(nothing.into()).send().await)),
-        ("no such user", status(client.users().get(nothing.into()).send().await)),
-        ("no such tenant", status(platform.tenants().get(nothing.into()).send().await)),
-        ("no such key", status(client.auth().revoke_key(nothing.into()).send().await)),
-        ("no such audit entry", status(client.audit().get(nothing.into()).send().await)),
-    ];
-    table.extend(missing.iter().map(|(situation, status)| described(situation, status, &made_up)));
-    table.push(described("no such sku", &status(client.products().lookup("nothing").send().await), &[]));
-    table.push(described("no such slug", &status(platform.tenants().lookup("nothing").send().await), &[]));
-
-    let product = client.products().create(products::new("taken")).send().await.expect("created");
-    let owner =
-        client.users().create(NewUser::new("a@x.org").username("a").role(Role::Owner)).send().await.expect("created");
-    let taken: [(&str, Status); 6] = [
-        ("a sku that is taken", status(client.products().create(products::new("taken")).send().await)),
-        (
-            "a product id that is taken",
-            status(client.products().create(products::new("new")).id(product.id).send().await),
-        ),
-        ("an email that is taken", status(client.users().create(NewUser::new("A@x.org")).send().await)),
-        ("a username that is taken", status(client.users().create(NewUser::new("b@x.org").username("A")).send().await)),
-        ("a slug that is taken", status(platform.tenants().create(NewTenant::new(&tenant.slug, "x")).send().await)),
-        ("the last owner", status(client.users().delete(owner.id).send().await)),
-    ];
-    table.extend(taken.iter().map(|(situation, status)| described(situation, status, &[])));
-    let stale = status(client.products().delete(product.id).etag("\"stale\"").send().await);
-    table.push(described("an outdated etag", &stale, &[(&product.etag, "{etag}")]));
-    let key = v1::CreateApiKeyRequest {
-        api_key: Some(v1::ApiKey { subject: "services/x".into(), ..Default::default() }),
-        request_id: Uuid::new_v4().to_string(),
-    };
-    call::<_, v1::CreateApiKeyResponse>(client, "AuthService/CreateApiKey", &key).await.expect("a key");
-    let again = refused(call::<_, v1::CreateApiKeyResponse>(client, "AuthService/CreateApiKey", &key).await);
-    table.push(described("a secret that was shown", &again, &[]));
-    platform.tenants().update(tenant.id, TenantPatch::new().require_etag(true)).send().await.expect("required");
-    let strict = tenant.client_with(&["products.write"]).await;
-    table.push(described(
-        "a missing etag where one is required",
-        &status(strict.products().delete(product.id).send().await),
-        &[],
-    ));
-    table
-}
-
-async fn of_credentials() -> Vec<String> {
-    let tenant = tenant().await;
-    let stranger = shared().await.stranger();
-    let with = async |client: &Client, name: &'static str, values: &[&str]| {
-        let answer = bytes_with(client, "ProductService/ListProducts", vec![], |headers| {
-            for value in values {
-                headers.append(name, value.parse().expect("a header"));
+/// Every word in capitals that a source may give as a reason; settings, gRPC's own codes and the contract's enums are none.
+fn words_in_capitals(folder: &Path, found: &mut BTreeMap<String, String>) {
+    for entry in fs::read_dir(folder).expect("the sources") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if path.is_dir() && name != "tests" {
+            words_in_capitals(&path, found);
+        }
+        // `telemetry` has the names of the codes.
+        if path.extension().is_none_or(|extension| extension != "rs")
+            || ["tests", "telemetry", "metrics"].contains(&&*name)
+        {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source");
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for word in code.split('"') {
+            let is_capital = word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') && word.contains('_');
+            let is_other =
+                ["STEAD_", "CARGO_", "OUT_", "ROLE_", "STATE_"].iter().any(|prefix| word.starts_with(prefix));
+            if is_capital && !is_other && word.len() > 3 {
+                found.insert(word.to_owned(), path.display().to_string());
             }
-        });
-        refused(answer.await)
-    };
-    let nothing = tenant.client_with(&[]).await;
-    let suspended = crate::fixture::tenant().await;
-    let suspend = format!("update stead.tenants set state = 'suspended' where id = '{}'", suspended.id.uuid());
-    sqlx::raw_sql(sqlx::AssertSqlSafe(suspend)).execute(&mut shared().await.truth().await).await.expect("suspended");
-    let suspended = shared().await.client(&suspended.key("services/fresh", &["products.read"]).await);
-    let own = tenant.id.to_string();
-    [
-        ("no credential", with(&stranger, "authorization", &[]).await),
-        ("two credentials", with(&stranger, "authorization", &["Bearer a", "Bearer b"]).await),
-        ("a credential of an unknown kind", with(&stranger, "authorization", &["Basic a"]).await),
-        ("a credential that does not hold", with(&stranger, "authorization", &["Bearer a"]).await),
-        ("a missing permission", with(&nothing, "x-nothing", &[]).await),
-        ("a tenant's key that names a tenant", with(&tenant.client, "stead-tenant", &[&own]).await),
-        ("a suspended tenant", with(&suspended, "x-nothing", &[]).await),
-    ]
-    .iter()
-    .map(|(situation, status)| described(situation, status, &[]))
-    .collect()
+        }
+    }
 }
 
-/// The server lost its database after it started.
-async fn of_an_absent_database() -> String {
-    let database = Database::fresh().await;
-    let proxy = FaultProxy::before_postgres().await;
-    let url = database.url_by(stead_harness::Role::App, &proxy);
-    let server = Server::with(database, &[("STEAD_DATABASE_URL", &url)]).await;
-    let tenant = server.tenant().await;
-    proxy.refuse(true);
-    proxy.sever();
-    let absent = refused(raw(&tenant.client, "ProductService/ListProducts", vec![]).await);
-    assert!(!absent.message().contains("postgres"), "no word about what is behind: {}", absent.message());
-    described("the database is away", &absent, &[])
+#[test]
+fn no_reason_that_the_server_can_give_is_missing_from_the_table() {
+    let mut given = BTreeMap::new();
+    words_in_capitals(&repository().join("server/src"), &mut given);
+    words_in_capitals(&repository().join("proto"), &mut given);
+    assert!(given.len() > 25 && given.contains_key("MALFORMED_MESSAGE"), "{given:?}");
+    let kept = kept_reasons();
+    let missing: Vec<_> = given.iter().filter(|(reason, _)| !kept.contains_key(*reason)).collect();
+    assert!(missing.is_empty(), "add a situation to tests/errors/ for each of {missing:?}");
+    // The one reason of a single word.
+    let stale: Vec<_> = kept.keys().filter(|reason| !given.contains_key(*reason) && *reason != "INTERNAL").collect();
+    assert!(stale.is_empty(), "no source gives these reasons any more: {stale:?}");
+    let golden = fs::read_to_string(repository().join("tests/golden/errors.txt")).expect("the kept table");
+    let reached = OUT_OF_REACH.iter().find(|(reason, ..)| golden.contains(&format!(" {reason} ")));
+    assert!(reached.is_none(), "{reached:?} is in the table: it is within reach");
+}
+
+#[test]
+fn the_page_tells_every_reason_with_its_code() {
+    let page = fs::read_to_string(repository().join("proto/README.md")).expect("proto/README.md");
+    let table = page.split("| code | reason |").nth(1).expect("the table of reasons").split("\n\n").next();
+    let mut told = BTreeMap::<_, BTreeSet<_>>::new();
+    for row in table.unwrap_or_default().lines().skip(2) {
+        let mut cells = row.split('|').skip(1).map(str::trim);
+        let (code, reasons) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
+        for reason in reasons
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|word| word.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
+        {
+            told.entry(reason.to_owned()).or_default().insert(code.to_owned());
+        }
+    }
+    assert_eq!(told, kept_reasons(), "left is proto/README.md, right tests/golden/errors.txt");
 }
 
 #[tokio::test]

@@ -7,10 +7,12 @@
 
 pub(crate) mod grpcurl;
 mod server;
+mod size;
 mod wire;
 
 pub(crate) use server::{SECRET_KEY, SOON, Server, Tenant, create_key, shared};
-pub(crate) use wire::{Refusal, Refused, bytes_with, call, call_with, mask, raw, raw_status, stream};
+pub(crate) use size::{Dice, Size, figure, seed};
+pub(crate) use wire::{Refusal, Refused, bytes_with, call, call_with, mask, raw, raw_status, stream, streamed};
 
 use stead_client::Client;
 

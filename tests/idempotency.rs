@@ -1,6 +1,8 @@
 //! A write with a request id happens once, however often it is sent, and each time with the same answer.
 //! Leaves imports, which have ids of their own, to `import`.
 
+mod since;
+
 use prost::Message;
 use stead_api::v1;
 use stead_client::{Client, ProductPatch};
@@ -72,12 +74,12 @@ async fn each_write_of_a_product_happens_once() {
         product: Some(product),
         update_mask: mask(["quantity"]),
         request_id: id(),
-        validate_only: false,
+        ..Default::default()
     };
     let changed: v1::Product = twice(&tenant, client, "ProductService/UpdateProduct", &update).await;
     assert_eq!((changed.revision, changed.quantity), (2, 5));
     let delete =
-        v1::DeleteProductRequest { name: made.name, etag: changed.etag, request_id: id(), validate_only: false };
+        v1::DeleteProductRequest { name: made.name, etag: changed.etag, request_id: id(), ..Default::default() };
     let deleted: v1::Product = twice(&tenant, client, "ProductService/DeleteProduct", &delete).await;
     assert!(deleted.delete_time.is_some() && deleted.purge_time.is_some());
 }
@@ -133,13 +135,17 @@ async fn a_key_is_revoked_once_and_its_secret_is_not_shown_again() {
     let tenant = tenant().await;
     let client = &tenant.client;
     let api_key = v1::ApiKey { subject: "services/shop".into(), ..Default::default() };
-    let create = v1::CreateApiKeyRequest { api_key: Some(api_key), request_id: Uuid::new_v4().to_string() };
+    let create = v1::CreateApiKeyRequest {
+        api_key: Some(api_key),
+        request_id: Uuid::new_v4().to_string(),
+        ..Default::default()
+    };
     let first = call::<_, v1::CreateApiKeyResponse>(client, "AuthService/CreateApiKey", &create).await.expect("a key");
     assert!(first.get_ref().secret.starts_with("stead_key_"));
     let again = call::<_, v1::CreateApiKeyResponse>(client, "AuthService/CreateApiKey", &create).await.refusal();
     assert!(again.is(Code::AlreadyExists, "SECRET_ALREADY_SHOWN"), "{again:?}");
     let name = first.into_inner().api_key.expect("a key").name;
-    let revoke = v1::RevokeApiKeyRequest { name, request_id: Uuid::new_v4().to_string() };
+    let revoke = v1::RevokeApiKeyRequest { name, request_id: Uuid::new_v4().to_string(), ..Default::default() };
     let _: v1::ApiKey = twice(&tenant, client, "AuthService/RevokeApiKey", &revoke).await;
 }
 

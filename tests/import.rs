@@ -295,6 +295,7 @@ async fn a_chunk_of_rows_that_are_settled_is_out_of_step() {
         let refusal = wire.ask(chunk(first_row, &["c"])).await.expect_err("settled before");
         assert!(refusal.is(Code::FailedPrecondition, "IMPORT_OUT_OF_STEP"), "{refusal:?}");
         assert!(refusal.message.contains("row 3"), "{}", refusal.message);
+        assert_eq!(refusal.metadata, [("next_row".to_owned(), "3".to_owned())]);
     }
     assert_eq!(skus(&tenant).await.len(), 2);
 }

@@ -6,57 +6,22 @@
 
 mod database;
 mod probes;
+mod things;
 
 use prost_reflect::{DescriptorPool, Kind, MessageDescriptor};
-use stead_client::{Client, NewUser, Product, ProductPatch, UserPatch};
+use sqlx::{AssertSqlSafe, Row};
+use stead_client::{Client, Product, ProductPatch, UserPatch};
 use tonic::Code;
 use uuid::Uuid;
 
-use self::probes::{Probe, Things, probes};
+use self::{
+    probes::{Probe, probes},
+    things::{Things, furnished},
+};
 use crate::{
-    fixture::{Refusal, Refused, Tenant, bytes_with, platform, raw, shared, tenant},
+    fixture::{Refusal, Refused, bytes_with, platform, shared, streamed, tenant},
     products,
 };
-
-/// A tenant with one of everything.
-async fn furnished() -> (Tenant, Things) {
-    let tenant = tenant().await;
-    let client = &tenant.client;
-    // One request id for all: it is kept by method.
-    let request = Uuid::new_v4();
-    let create = client.products().create(products::new("the-sku")).request_id(request);
-    create.send().await.expect("a product with a sku that others have too");
-    let sku = format!("only-{}", tenant.slug);
-    let product = client.products().create(products::full(&sku)).send().await.expect("a product");
-    let user = NewUser::new("ada@example.com").username("ada");
-    let user = client.users().create(user).request_id(request).send().await.expect("a user");
-    let renamed = client.users().update(user.id, UserPatch::new().display_name("Ada")).request_id(request);
-    renamed.send().await.expect("a renamed user");
-    let other = client.products().create(products::new("another")).send().await.expect("another product");
-    let update = client.products().update(other.id, ProductPatch::new().quantity(1)).request_id(request);
-    update.send().await.expect("a changed product");
-    client.products().delete(other.id).request_id(request).send().await.expect("a deleted product");
-    let key = client.auth().list_keys().items().next().await.expect("keys").expect("a key");
-    let entry = client.audit().list().items().next().await.expect("entries").expect("an entry");
-    let things = Things {
-        product: product.id.uuid(),
-        user: user.id.uuid(),
-        key: key.id.uuid(),
-        entry: entry.id.uuid(),
-        tenant: tenant.id.uuid(),
-        sku: product.sku,
-        slug: tenant.slug.clone(),
-        import: Uuid::new_v4(),
-        request,
-        token: token(client).await,
-    };
-    (tenant, things)
-}
-
-async fn token(client: &Client) -> String {
-    let page = client.products().list().show_deleted(true).page_size(1).pages().next().await;
-    page.expect("a page").expect("a page").next_page_token.expect("another page")
-}
 
 /// What a caller can learn from a call: its outcome as bytes, with the thing's own name taken out.
 async fn learned(client: &Client, method: &str, message: Vec<u8>, thing: &str) -> (Code, Vec<u8>, Vec<u8>) {
@@ -70,73 +35,98 @@ async fn learned(client: &Client, method: &str, message: Vec<u8>, thing: &str) -
         out.extend_from_slice(rest);
         out
     };
-    match raw(client, method, message).await {
-        Ok(answer) => (Code::Ok, without(answer.get_ref()), vec![]),
-        Err(status) => {
-            let mut details = without(status.details());
-            // Nothing is looked up for the order of two entries in ErrorInfo's map, and it is a new one each time.
-            if status.code() == Code::AlreadyExists {
-                details.sort_unstable();
-            }
-            (status.code(), without(status.message().as_bytes()), details)
-        }
+    match streamed(client, method, vec![message]).await {
+        Ok(answers) => (Code::Ok, without(&answers.concat()), vec![]),
+        Err(status) => (status.code(), without(status.message().as_bytes()), without(status.details())),
     }
+}
+
+/// Every row of a tenant as it stands, by table.
+async fn rows(tenant: Uuid) -> Vec<(String, String)> {
+    let mut truth = shared().await.truth().await;
+    let mut rows = vec![];
+    for table in database::tenant_tables(&mut truth).await {
+        let column = if table == "tenants" { "id" } else { "tenant_id" };
+        let query = format!(
+            "select coalesce(string_agg(row::text, e'\\n' order by row::text), '') from stead.{table} row where {column} = $1"
+        );
+        let row = sqlx::query(AssertSqlSafe(query)).bind(tenant).fetch_one(&mut truth).await.expect("the rows");
+        rows.push((table, row.get(0)));
+    }
+    rows
 }
 
 #[tokio::test]
 async fn what_another_tenant_has_is_answered_like_what_nobody_has() {
     let (_, theirs) = furnished().await;
     let (globex, ours) = furnished().await;
-    let invented = Things::invented(&ours);
-    for Probe { method, field, thing, message } in probes() {
-        let (real, made_up) = (thing(&theirs), thing(&invented));
-        assert_eq!(real.len(), made_up.len(), "{method} {field}: lengths give away which is which");
-        let answer = learned(&globex.client, method, message(&real), &real).await;
-        let control = learned(&globex.client, method, message(&made_up), &made_up).await;
-        assert_eq!(answer, control, "{method} tells another tenant's {field} from a made-up one");
-    }
-}
-
-#[tokio::test]
-async fn what_a_tenant_has_itself_is_answered_otherwise() {
-    // Without this the test above could pass by probing nothing.
-    for Probe { method, field, thing, message } in probes() {
-        let tells = matches!(field, "name" | "sku" | "subject") && !method.starts_with("TenantService/");
-        if !tells && method != "ProductService/ListProducts" {
-            continue;
-        }
-        let (globex, ours) = furnished().await;
-        let (own, made_up) = (thing(&ours), thing(&Things::invented(&ours)));
-        let answer = learned(&globex.client, method, message(&own), &own).await;
-        let control = learned(&globex.client, method, message(&made_up), &made_up).await;
-        assert_ne!(answer, control, "{method} treats its own tenant's {field} like a made-up one");
-        assert!(matches!(answer.0, Code::Ok), "{method} refuses its own tenant's {field}: {answer:?}");
-    }
+    let before = rows(theirs.tenant).await;
+    assert!(before.iter().all(|(_, rows)| !rows.is_empty()), "a table without a row of theirs: {before:?}");
+    asks_alike(&globex.client, probes(), &theirs, &ours).await;
+    assert_eq!(rows(theirs.tenant).await, before, "what a stranger asked for has changed");
 }
 
 #[tokio::test]
 async fn an_operator_inside_one_tenant_meets_the_same_fence() {
     let (_, theirs) = furnished().await;
     let (globex, ours) = furnished().await;
-    let invented = Things::invented(&ours);
-    for Probe { method, field, thing, message } in probes() {
-        if method.starts_with("TenantService/") {
-            continue;
-        }
-        let (real, made_up) = (thing(&theirs), thing(&invented));
-        let answer = learned(&globex.operator, method, message(&real), &real).await;
-        let control = learned(&globex.operator, method, message(&made_up), &made_up).await;
-        assert_eq!(answer, control, "{method} tells an operator in one tenant about another's {field}");
+    let before = rows(theirs.tenant).await;
+    let inside = probes().into_iter().filter(|probe| !probe.method.starts_with("TenantService/")).collect();
+    asks_alike(&globex.operator, inside, &theirs, &ours).await;
+    assert_eq!(rows(theirs.tenant).await, before, "what an operator in another tenant asked for has changed");
+}
+
+async fn asks_alike(client: &Client, probes: Vec<Probe>, theirs: &Things, ours: &Things) {
+    let invented = Things::invented(theirs);
+    for Probe { method, field, thing, message } in probes {
+        let (real, made_up) = (thing(theirs), thing(&invented));
+        assert_eq!(real.len(), made_up.len(), "{method} {field}: lengths give away which is which");
+        let answer = learned(client, method, message(ours, &real), &real).await;
+        let control = learned(client, method, message(ours, &made_up), &made_up).await;
+        assert_eq!(answer, control, "{method} tells another tenant's {field} from a made-up one");
     }
 }
 
-/// Whatever can name something in a request: names, keys, tokens, ids.
-fn can_name(field: &str) -> bool {
-    matches!(field, "name" | "sku" | "slug" | "page_token" | "subject") || field.ends_with("_id")
+/// What a caller hears of its own thing where a probe of that field tells anything; none where nothing may tell.
+fn own_answer(method: &str, field: &str) -> Option<Code> {
+    match (method, field) {
+        // Refused for want of the platform's permission, whatever it names.
+        (method, _) if method.starts_with("TenantService/") && method != "TenantService/GetTenant" => None,
+        // Refused by its own rules, which come first: a key of no subject, an entry with a request id of its own.
+        ("AuthService/CreateApiKey", "request_id") | (_, "requests.request_id") => None,
+        // It belongs to another request.
+        (_, "request_id") => Some(Code::InvalidArgument),
+        (_, "product_id" | "user_id" | "requests.product_id") => Some(Code::AlreadyExists),
+        _ => Some(Code::Ok),
+    }
 }
 
-/// The naming fields of a message and of the resources in it. A resource that is about to be created, replaced whole or
-/// imported has its keys inside its own tenant, so of those only the name counts.
+#[tokio::test]
+async fn what_a_tenant_has_itself_is_answered_otherwise() {
+    // Without this the tests above could pass by probing nothing.
+    let (reader, read) = furnished().await;
+    for Probe { method, field, thing, message } in probes() {
+        let Some(code) = own_answer(method, field) else { continue };
+        let is_read = stead_api::METHODS
+            .iter()
+            .any(|known| known.path.ends_with(method) && known.idempotency == stead_api::Idempotency::NoSideEffects);
+        let (globex, ours) = if is_read { (reader.clone(), read.clone()) } else { furnished().await };
+        let (own, made_up) = (thing(&ours), thing(&Things::invented(&ours)));
+        let answer = learned(&globex.client, method, message(&ours, &own), &own).await;
+        let control = learned(&globex.client, method, message(&ours, &made_up), &made_up).await;
+        assert_ne!(answer, control, "{method} treats its own tenant's {field} like a made-up one");
+        assert_eq!(answer.0, code, "{method} of its own tenant's {field}: {answer:?}");
+    }
+}
+
+/// Whatever can name something in a request: names, keys, tokens, ids, and filters, which may ask for any of them.
+fn can_name(field: &str) -> bool {
+    let keys = ["name", "names", "sku", "slug", "email", "username", "subject", "filter"];
+    keys.contains(&field) || field.ends_with("_token") || field.ends_with("_id")
+}
+
+/// The naming fields of a message, of the resources in it, and of a batch's entries. A resource that is about to be created,
+/// replaced whole or imported has its keys inside its own tenant, so of those only the name counts.
 fn naming_fields(message: &MessageDescriptor, found: &mut Vec<String>) {
     for field in message.fields() {
         match field.kind() {
@@ -147,10 +137,11 @@ fn naming_fields(message: &MessageDescriptor, found: &mut Vec<String>) {
                 naming_fields(&inner, &mut below);
                 let counts = |name: &String| match name.as_str() {
                     "name" => !creates && message.name() != "ImportProductsChunk",
-                    "sku" | "slug" => false,
+                    "sku" | "slug" | "email" | "username" => false,
                     _ => true,
                 };
-                found.extend(below.into_iter().filter(counts));
+                let entry = if field.is_list() { format!("{}.", field.name()) } else { String::new() };
+                found.extend(below.into_iter().filter(counts).map(|name| format!("{entry}{name}")));
             }
             _ => {}
         }

@@ -9,21 +9,33 @@ mod fixture;
 // The domains.
 mod audit;
 mod auth;
+mod batches;
+mod history;
 mod products;
 mod tenants;
 mod users;
 
 // What holds in all of them.
+mod bombs;
+mod bursts;
 mod cancellation;
+mod concurrency;
 mod errors;
 mod idempotency;
 mod import;
 mod isolation;
+mod lifecycle;
+mod lists;
+mod models;
+mod money;
 mod pages;
+mod refusals;
+mod retries;
 mod validation;
 
 // The programs.
 mod cli;
+mod clients;
 mod dev;
 mod doctor;
 mod migrations;

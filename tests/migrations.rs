@@ -4,7 +4,7 @@
 use sqlx::{AssertSqlSafe, Row};
 use stead_harness::{Database, Output, Program, Role};
 
-use crate::fixture::{Server, create_key};
+use crate::fixture::{Server, create_key, repository};
 
 async fn migrate(database: &Database, direction: &str) -> Output {
     let program = Program::named("stead-server").args(["migrate", direction]);
@@ -82,16 +82,37 @@ async fn a_schema_from_the_future_is_left_alone() {
     Server::with(database, &[]).await;
 }
 
+/// The numbers of the steps, newest first, each with whether there is a way back.
+fn steps() -> Vec<(String, bool)> {
+    let folder = repository().join("server/migrations");
+    let entries = std::fs::read_dir(&folder).expect("the migrations").map(|entry| entry.expect("an entry"));
+    let files: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let ups = files.iter().filter_map(|file| file.strip_suffix(".up.sql"));
+    let mut steps: Vec<_> =
+        ups.map(|step| (step[..4].to_owned(), files.contains(&format!("{step}.down.sql")))).collect();
+    steps.sort_by(|a, b| b.cmp(a));
+    steps
+}
+
 #[tokio::test]
 async fn only_the_newest_step_that_loses_nothing_is_taken_back() {
     let database = Database::fresh().await;
-    let down = migrate(&database, "down").await;
-    assert!(down.code == Some(0) && down.stdout.contains("took back 0009"), "{down:?}");
+    let steps = steps();
+    let lossless = steps.iter().take_while(|(_, has_way_back)| *has_way_back).count();
+    let lossy = steps.get(lossless).map(|(step, _)| step).expect("the first step has no way back");
+    for (step, _) in &steps[..lossless] {
+        let down = migrate(&database, "down").await;
+        assert!(down.code == Some(0) && down.stdout.starts_with(&format!("took back {step} ")), "{down:?}");
+    }
     let refused = migrate(&database, "down").await;
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(!refused.stderr.is_empty() && !refused.stderr.contains("panicked"), "{}", refused.stderr);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""), "{refused:?}");
+    let words = format!("migration {} ", lossy.trim_start_matches('0'));
+    let told = refused.stderr.contains(&words) && refused.stderr.contains("without losing data");
+    assert!(told, "{}", refused.stderr);
     let up = migrate(&database, "up").await;
-    assert!(up.code == Some(0) && up.stdout.contains("applied 0009"), "{up:?}");
+    let applied: Vec<_> = up.stdout.lines().filter_map(|line| line.strip_prefix("applied ")?.get(..4)).collect();
+    let taken_back: Vec<_> = steps[..lossless].iter().rev().map(|(step, _)| step.as_str()).collect();
+    assert_eq!((up.code, applied), (Some(0), taken_back), "{up:?}");
     create_key(&database, &["--platform"]).await;
 }
 

@@ -179,6 +179,7 @@ async fn a_token_fits_one_order_and_one_choice_of_rows() {
             page_token: page_token.into(),
             order_by: order_by.into(),
             show_deleted,
+            ..Default::default()
         };
         let tenant = &tenant;
         async move { list(tenant, request).await }
@@ -258,7 +259,9 @@ async fn a_token_with_any_bit_flipped_is_refused() {
 async fn only_listed_orders_are_taken() {
     let tenant = tenant().await;
     for order in [
-        "price",
+        "cost",
+        "quantity",
+        "price.currency_code",
         "sku,display_name",
         "sku up",
         "sku desc desc",
@@ -277,6 +280,7 @@ async fn only_listed_orders_are_taken() {
         page_token: "forged".into(),
         order_by: "nosuch".into(),
         show_deleted: true,
+        ..Default::default()
     };
     list(&tenant, broken).await.expect_err("all at once").breaks(&["page_size", "page_token", "order_by"]);
 }

@@ -7,7 +7,7 @@ use stead_harness::Program;
 
 use crate::{
     dev::{Dev, stop},
-    fixture::{grpcurl, repository},
+    fixture::{Refused, grpcurl, platform, repository, tenant},
 };
 
 /// The fenced blocks of a language.
@@ -58,23 +58,55 @@ async fn the_tour_works_as_pasted() {
 
     let environment = dev.environment();
     let (key, platform) = (environment["STEAD_KEY_ACME"].as_str(), environment["STEAD_KEY_PLATFORM"].as_str());
-    let variables = [("STEAD_KEY", key), ("KEY", key), ("PLATFORM", platform)];
-    for (page, least) in [("README.md", 4), ("proto/README.md", 20)] {
-        let script = blocks(page, "grpcurl").join("\n").replace("127.0.0.1:50051", &dev.listen);
-        let answers = grpcurl::paste(&script, &variables).await;
-        assert!(answers.len() >= least, "{page}: {} commands", answers.len());
-        assert!(answers.iter().all(|answer| !answer.is_empty()), "{page}: {answers:?}");
+    let mut variables = vec![("STEAD_KEY", key.to_owned()), ("KEY", key.to_owned()), ("PLATFORM", platform.to_owned())];
+    for (page, least) in [("README.md", 4), ("proto/README.md", stead_api::METHODS.len())] {
+        let mut commands = 0;
+        for block in blocks(page, "grpcurl") {
+            let known: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let answers = grpcurl::paste(&block.replace("127.0.0.1:50051", &dev.listen), &known).await;
+            assert!(answers.iter().all(|answer| !answer.is_empty()), "{page}: {block}{answers:?}");
+            commands += answers.len();
+            // What the pages tell to take out of an answer.
+            for (variable, path) in [("ENTRY", "/auditEntries/0/name"), ("SPARE", "/apiKey/name")] {
+                let found = answers.iter().flatten().find_map(|answer| answer.pointer(path)?.as_str());
+                variables.extend(found.map(|name| (variable, name.to_owned())));
+            }
+        }
+        assert!(commands >= least, "{page}: {commands} commands");
     }
     stop(running).await;
 }
 
 #[test]
-fn every_method_has_a_recipe_or_a_word_why_not() {
-    let page = fs::read_to_string(repository().join("proto/README.md")).expect("proto/README.md");
+fn every_method_has_a_recipe() {
+    let recipes = blocks("proto/README.md", "grpcurl").join("\n");
     for method in stead_api::METHODS {
-        let name = method.path.rsplit('/').next().expect("a name");
-        let told = page.contains(method.path.trim_start_matches('/')) || page.contains(&format!("`{name}`"));
-        assert!(told, "{name} has no recipe in proto/README.md: add a line that can be pasted");
+        let path = method.path.trim_start_matches('/');
+        let told = recipes.lines().any(|line| line.ends_with(path));
+        assert!(told, "{path} has no recipe in proto/README.md: add a line that can be pasted");
+    }
+}
+
+/// What `stead … list --help` says about filters is what the service takes.
+#[tokio::test]
+async fn the_help_of_each_list_names_the_fields_of_its_filter() {
+    let (tenant, platform) = (tenant().await, platform().await);
+    let nothing = "nothing = 1";
+    for (domain, refused) in [
+        ("products", tenant.client.products().list().filter(nothing).items().collect().await.refusal()),
+        ("users", tenant.client.users().list().filter(nothing).items().collect().await.refusal()),
+        ("tenants", platform.tenants().list().filter(nothing).items().collect().await.refusal()),
+    ] {
+        let taken = refused.message.split("by: use ").nth(1).unwrap_or_else(|| panic!("{refused:?}"));
+        let help = Program::named("stead").args([domain, "list", "--help"]).run().await.stdout;
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let told = help.split("compares fields (").nth(1).and_then(|rest| rest.split(')').next()).expect("the fields");
+        assert_eq!(told, taken, "stead {domain} list --help");
+        let sdk = fs::read_to_string(repository().join(format!("client/src/{domain}.rs"))).expect("the SDK");
+        let before = sdk.split_once("    pub fn list(").expect("a list").0;
+        let doc = before.rsplit_once("/// Lists ").expect("its doc").1;
+        let untold: Vec<_> = taken.split(", ").filter(|field| !doc.contains(&format!("`{field}`"))).collect();
+        assert!(untold.is_empty(), "the doc of {domain}().list() leaves out {untold:?}");
     }
 }
 

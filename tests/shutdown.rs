@@ -36,25 +36,13 @@ async fn a_call_that_has_begun_is_finished() {
     sqlx::raw_sql("begin; select 1 from stead.products for update").execute(&mut holder).await.expect("held");
     let change = tenant.client.products().update(product.id, stead_client::ProductPatch::new().quantity(5));
     let change = tokio::spawn(change.send());
-    waiting(&server).await;
+    server.waiting(1).await;
     server.running.terminate();
     refuses_new_calls(&server).await;
     sqlx::raw_sql("rollback").execute(&mut holder).await.expect("let go");
     assert_eq!(change.await.expect("no panic").expect("finished").quantity, 5);
     drop(tenant);
     assert_eq!(server.running.wait(SOON).await.code, Some(0));
-}
-
-/// Until a statement of the server waits for a lock.
-async fn waiting(server: &Server) {
-    let mut truth = server.truth().await;
-    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-    let until = async {
-        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut truth).await.expect("a count") == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(SOON, until).await.expect("the change waits");
 }
 
 async fn refuses_new_calls(server: &Server) {

@@ -3,12 +3,15 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
+use prost::Message;
+use stead_api::v1::{self, import_products_request::Step};
 use stead_client::NewUser;
 use stead_harness::{Database, FaultProxy, Program, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
-    fixture::{SOON, Server, bytes_with, raw, shared, tenant},
+    fixture::{SOON, Server, bytes_with, raw, shared, stream, tenant},
+    lifecycle::calls,
     products,
 };
 
@@ -53,6 +56,44 @@ async fn calls_and_statements_are_counted_by_method_and_code_and_never_by_tenant
     for word in [tenant.id.uuid().to_string(), tenant.slug.clone(), "services/test".into(), "counted".into()] {
         assert!(!scrape.contains(&word), "{word} in the metrics");
     }
+}
+
+#[tokio::test]
+async fn a_stream_is_counted_once_and_by_the_status_of_its_end() {
+    let server = Server::start().await;
+    let tenant = server.tenant().await;
+    let ended = async |code: &str| {
+        let (_, scrape) = get(server.admin, "/metrics").await;
+        calls(&scrape).get(&("ImportProducts".to_owned(), code.to_owned())).copied().unwrap_or_default()
+    };
+    let open = async || {
+        let import_id = uuid::Uuid::new_v4().to_string();
+        let start = v1::ImportProductsRequest { step: Some(Step::Start(v1::ImportProductsStart { import_id })) };
+        let (sender, mut answers) = stream(&tenant.client, "ProductService/ImportProducts").await.expect("an import");
+        sender.send(start.encode_to_vec()).await.expect("sent");
+        answers.message().await.expect("opened").expect("an answer");
+        (sender, answers)
+    };
+    let (sender, mut answers) = open().await;
+    assert_eq!(ended("OK").await, 0, "it is under way");
+    drop(sender);
+    assert!(answers.message().await.expect("a good end").is_none());
+    assert_eq!(ended("OK").await, 1);
+
+    let (sender, mut answers) = open().await;
+    sender.send(v1::ImportProductsRequest::default().encode_to_vec()).await.expect("sent");
+    let status = answers.message().await.expect_err("a message without a step");
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+    assert_eq!(ended("INVALID_ARGUMENT").await, 1);
+
+    drop(open().await);
+    let gone = async {
+        while ended("CANCELLED").await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, gone).await.expect("a caller who goes away is counted");
+    assert_eq!((ended("OK").await, ended("INVALID_ARGUMENT").await, ended("CANCELLED").await), (1, 1, 1));
 }
 
 #[tokio::test]

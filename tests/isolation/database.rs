@@ -15,7 +15,7 @@ const TENANT_TABLES: &str = "
         select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped))
     order by 1";
 
-async fn tenant_tables(connection: &mut PgConnection) -> Vec<String> {
+pub(super) async fn tenant_tables(connection: &mut PgConnection) -> Vec<String> {
     let rows = sqlx::query(TENANT_TABLES).fetch_all(connection).await.expect("the catalogue");
     rows.iter().map(|row| row.get(0)).collect()
 }

@@ -198,7 +198,7 @@ async fn a_tenant_that_requires_etags_refuses_writes_without_one() {
     platform.tenants().update(tenant.id, patch).send().await.expect("required");
     // A key's tenant may be remembered for a second.
     let strict = tenant.client_with(&["products.read", "products.write"]).await.products();
-    strict.update(product.id, ProductPatch::new().quantity(1)).send().await.refusal().breaks(&["etag"]);
+    strict.update(product.id, ProductPatch::new().quantity(1)).send().await.refusal().breaks(&["product.etag"]);
     strict.delete(product.id).send().await.refusal().breaks(&["etag"]);
     let changed =
         strict.update(product.id, ProductPatch::new().quantity(1)).etag(product.etag).send().await.expect("changed");

@@ -33,20 +33,50 @@ pub(crate) const RULES: &[Rule] = &[
 pub(crate) const LONGEST: usize = 430;
 
 /// Folders of `server/src` that are parts of the platform rather than domains.
-const PLATFORM_FOLDERS: &[&str] = &["commands", "config", "db", "schema", "stack", "telemetry"];
+const PLATFORM_FOLDERS: &[&str] = &[
+    "commands/",
+    "config/",
+    "db/",
+    "error/",
+    "filter/",
+    "listing/",
+    "page/",
+    "rules/",
+    "schema/",
+    "stack/",
+    "telemetry/",
+    "upkeep/",
+];
 /// The composition root, which knows everybody.
 const ROOT: &[&str] = &["lib.rs", "main.rs", "stack.rs", "stack/", "commands.rs", "commands/"];
 /// Which domain may know which other.
 const KNOWS: &[(&str, &str)] = &[("search", "products"), ("auth", "users")];
-/// Where SQL may stand, beside stores and `.sql` files.
-const SQL_PLACES: &[&str] = &["db.rs", "journal.rs", "idempotency.rs", "schema.rs", "upkeep.rs"];
-/// Where a `Status` may be named: the table itself, and the edges that hand one on.
-const STATUS_PLACES: &[&str] = &["error.rs", "stack.rs", "stack/", "listener.rs"];
+/// Where SQL may stand, beside stores and `.sql` files. `listing` builds the one kind of statement that no text could spell
+/// out, a list by any order and filter, for all domains alike; `dev` prepares the private PostgreSQL that it owns.
+const SQL_PLACES: &[&str] =
+    &["commands/dev/", "db.rs", "db/", "idempotency.rs", "journal.rs", "listing.rs", "schema.rs", "upkeep.rs"];
+/// Where a `Status` may be named beside services: where it is made, the layers, and the streams, whose items are answers or
+/// statuses.
+const STATUS_PLACES: &[&str] = &["error/status.rs", "products/export.rs", "products/import.rs", "stack.rs", "stack/"];
+/// Where the platform may name the contract's types: the words that all lists share, and the programs.
+const CONTRACT_PLACES: &[&str] = &["commands/", "listing.rs"];
+/// The edges of a domain that has more RPCs than one `service.rs` can hold: like it they decode, decide, act and encode.
+const EDGES: &[&str] = &[
+    "products/batch.rs",
+    "products/export.rs",
+    "products/history.rs",
+    "products/import.rs",
+    "products/stock.rs",
+    "users/lookup.rs",
+];
+/// What else a domain has beyond the shape, because it does what no other does.
+const PARTS: &[&str] =
+    &["auth/keys.rs", "auth/token.rs", "auth/verify.rs", "products/batch/store.rs", "users/password.rs"];
 
 /// The domain that a file of the server belongs to.
 pub(crate) fn domain(path: &str) -> Option<&str> {
     let (folder, _) = path.strip_prefix("server/src/")?.split_once('/')?;
-    (!PLATFORM_FOLDERS.contains(&folder)).then_some(folder)
+    (!within(&format!("{folder}/"), PLATFORM_FOLDERS)).then_some(folder)
 }
 
 /// A file of the server's platform, by its path below `server/src`.
@@ -161,30 +191,32 @@ fn names(code: &str, name: &str) -> bool {
         .any(|(at, _)| !around(code[..at].chars().next_back()) && !around(code[at + name.len()..].chars().next()))
 }
 
+fn holds_sql(source: &Source) -> bool {
+    let code = code(source);
+    let macros = ["sqlx::query", "query_as!", "query_file", "query_scalar", "sqlx::raw_sql", "QueryBuilder::new"];
+    let texts = ["from stead.", "insert into ", "update stead.", "delete from ", "set_config("];
+    macros.iter().chain(&texts).any(|sign| code.contains(sign))
+}
+
 fn sql_stands_in_stores(sources: &[Source]) -> Vec<String> {
-    let mut faults = vec![];
-    for source in sources.iter().filter(|source| source.path.starts_with("server/src/") && !is_test(&source.path)) {
-        let place = source.path.trim_start_matches("server/src/");
-        let is_store = source.path.ends_with("/store.rs") && domain(&source.path).is_some();
-        // `dev` prepares the private PostgreSQL that it owns, as a superuser.
-        if is_store || within(place, SQL_PLACES) || place.starts_with("commands/dev") {
-            continue;
-        }
-        let code = code(source);
-        let macros = ["sqlx::query", "query_as!", "query_file", "query_scalar", "sqlx::raw_sql", "QueryBuilder::new"];
-        let texts = ["from stead.", "insert into ", "update stead.", "delete from ", "set_config("];
-        if macros.iter().chain(&texts).any(|sign| code.contains(sign)) {
-            faults.push(format!("{}: holds SQL: move it into the domain's store.rs", source.path));
-        }
-    }
-    faults
+    let is_store = |path: &str| path.ends_with("/store.rs") && domain(path).is_some();
+    let outside = |source: &&Source| !is_test(&source.path) && !is_store(&source.path);
+    let sentence = |source: &Source| format!("{}: holds SQL: move it into the domain's store.rs", source.path);
+    elsewhere(sources, SQL_PLACES).filter(outside).filter(|source| holds_sql(source)).map(sentence).collect()
+}
+
+/// The sources of the server but for those in these places.
+fn elsewhere<'a>(sources: &'a [Source], places: &[&str]) -> impl Iterator<Item = &'a Source> {
+    let outside =
+        |source: &&Source| source.path.strip_prefix("server/src/").is_some_and(|place| !within(place, places));
+    sources.iter().filter(outside)
 }
 
 fn statuses_are_made_in_one_place(sources: &[Source]) -> Vec<String> {
     let mut faults = vec![];
     for source in sources.iter().filter(|source| source.path.starts_with("server/src/") && !is_test(&source.path)) {
         let place = source.path.trim_start_matches("server/src/");
-        if place == "error.rs" {
+        if place == "error/status.rs" {
             continue;
         }
         let code = code(source);
@@ -192,38 +224,35 @@ fn statuses_are_made_in_one_place(sources: &[Source]) -> Vec<String> {
             let word = !code[..at].ends_with(|letter: char| letter.is_alphanumeric() || letter == '_');
             word && !code[at..].starts_with("Status::from") && !code[..at].ends_with("tonic_health::")
         });
-        let edge = within(place, STATUS_PLACES)
-            || ["/service.rs", "/import.rs"].iter().any(|file| source.path.ends_with(file));
+        let edge = within(place, STATUS_PLACES) || source.path.ends_with("/service.rs");
         if makes {
             faults.push(format!(
-                "{}: makes a `Status`: return an `Error`, and let error.rs say what it becomes",
+                "{}: makes a `Status`: return an `Error`, and let error say what it becomes",
                 source.path
             ));
         } else if !edge && names(&code, "Status") {
-            faults.push(format!("{}: names `Status`: only error.rs and the edges do; return an `Error`", source.path));
+            faults.push(format!("{}: names `Status`: only error and the edges do; return an `Error`", source.path));
         }
     }
     faults
 }
 
+fn names_contract(source: &Source) -> bool {
+    let code = code(source);
+    names(&code, "v1") && (code.contains("v1::") || code.contains("stead_api::v1") || code.contains("stead_api::{"))
+}
+
 fn the_contract_stays_at_the_edge(sources: &[Source]) -> Vec<String> {
-    let edges = ["service.rs", "model.rs", "import.rs"];
-    // The platform's own words of the contract: rules and codecs of shared messages.
-    let platform = ["lib.rs", "rules.rs", "error.rs", "stack/", "commands/"];
-    let names_types = |source: &&Source| {
-        let code = code(source);
-        names(&code, "v1") && (code.contains("v1::") || code.contains("stead_api::v1") || code.contains("stead_api::{"))
+    let is_edge = |path: &str| {
+        let shaped = ["/service.rs", "/model.rs"].iter().any(|file| path.ends_with(file));
+        domain(path).is_some() && shaped
     };
-    let outside = |source: &&Source| {
-        let Some(place) = source.path.strip_prefix("server/src/") else { return false };
-        let file = place.rsplit('/').next().unwrap_or_default();
-        let is_edge = within(place, &platform) || domain(&source.path).is_some() && edges.contains(&file);
-        !is_edge && !is_test(&source.path)
-    };
+    let outside = |source: &&Source| !is_test(&source.path) && !is_edge(&source.path);
     let sentence = |source: &Source| {
         format!("{}: names the contract's types: convert in the domain's service.rs or model.rs", source.path)
     };
-    sources.iter().filter(outside).filter(names_types).map(sentence).collect()
+    let places = [CONTRACT_PLACES, EDGES].concat();
+    elsewhere(sources, &places).filter(outside).filter(|source| names_contract(source)).map(sentence).collect()
 }
 
 fn sql_is_asserted_safe_in_db_alone(sources: &[Source]) -> Vec<String> {
@@ -284,19 +313,13 @@ fn names_say_what_things_are(sources: &[Source]) -> Vec<String> {
 
 fn domains_have_one_shape(sources: &[Source]) -> Vec<String> {
     let shape = ["mod.rs", "service.rs", "model.rs", "store.rs", "cache.rs", "tests.rs"];
-    // What a domain has beyond the shape, because it does what no other does.
-    let own = [
-        ("products", "import.rs"),
-        ("auth", "keys.rs"),
-        ("auth", "token.rs"),
-        ("auth", "verify.rs"),
-        ("users", "password.rs"),
-    ];
     let mut faults = vec![];
     for source in sources {
         let Some(domain) = domain(&source.path).filter(|_| source.path.starts_with("server/src/")) else { continue };
         let file = source.path.trim_start_matches("server/src/").trim_start_matches(domain).trim_start_matches('/');
-        if !shape.contains(&file) && !file.starts_with("tests/") && !own.contains(&(domain, file)) {
+        let own = |path: &str| within(&format!("{domain}/{path}"), EDGES) || within(&format!("{domain}/{path}"), PARTS);
+        let tests_its_own = file.strip_suffix("/tests.rs").is_some_and(|edge| own(&format!("{edge}.rs")));
+        if !shape.contains(&file) && !file.starts_with("tests/") && !own(file) && !tests_its_own {
             faults.push(format!(
                 "{}: is no file of a domain: put it into one of {}, or name it in tidy with what makes this domain special",
                 source.path,
@@ -332,4 +355,28 @@ fn files_stay_short(sources: &[Source]) -> Vec<String> {
         format!("{}: has {} lines, more than {LONGEST}: make two files of it", source.path, lines(source))
     };
     sources.iter().filter(|source| lines(source) > LONGEST).map(sentence).collect()
+}
+
+/// The places in the lists above that nothing needs to be in any more.
+pub(crate) fn idle_places(sources: &[Source]) -> Vec<String> {
+    type Needs = fn(&Source) -> bool;
+    let names_status: Needs = |source| names(&code(source), "Status");
+    let lists: [(&str, &[&str], Needs); 6] = [
+        ("PLATFORM_FOLDERS", PLATFORM_FOLDERS, |_| true),
+        ("SQL_PLACES", SQL_PLACES, holds_sql),
+        ("STATUS_PLACES", STATUS_PLACES, names_status),
+        ("CONTRACT_PLACES", CONTRACT_PLACES, names_contract),
+        ("EDGES", EDGES, names_contract),
+        ("PARTS", PARTS, |_| true),
+    ];
+    let mut faults = vec![];
+    for (list, places, needs) in lists {
+        let idle = |place: &&&str| {
+            let here =
+                |source: &&Source| source.path.strip_prefix("server/src/").is_some_and(|path| within(path, &[**place]));
+            !sources.iter().filter(here).any(needs)
+        };
+        faults.extend(places.iter().filter(idle).map(|place| format!("{place}: needs no line in {list}: remove it")));
+    }
+    faults
 }

@@ -1,6 +1,8 @@
 //! A database for one test, cloned from a template and dropped in the background.
 //! Leaves the cluster and the templates to `shared`.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use stead_postgres::socket_url;
 
 use crate::proxy::FaultProxy;
-use crate::shared::{self, OrSay, Shared, Template};
+use crate::shared::{self, OrSay, Postgres, Template};
 
 /// As whom a test talks to PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,9 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Database {
     name: String,
-    shared: &'static Shared,
+    postgres: Arc<Postgres>,
+    /// Whether nobody else has this PostgreSQL.
+    alone: bool,
 }
 
 impl Database {
@@ -44,12 +48,20 @@ impl Database {
         Self::clone_of(Template::Roles).await
     }
 
+    /// A migrated database on a PostgreSQL of its own, for tests that crash it or change what it is like for everybody.
+    /// Commits wait for the log, as they do in earnest.
+    pub async fn alone() -> Self {
+        const NAME: &str = "test";
+        let postgres = shared::at_home(shared::own(NAME)).await.or_say("no PostgreSQL of this test's own");
+        Self { name: NAME.to_owned(), postgres, alone: true }
+    }
+
     async fn clone_of(template: Template) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let template = shared::template(template).await;
         let shared = shared::shared().await;
         let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let database = Self { name: name.clone(), shared };
+        let database = Self { name: name.clone(), postgres: Arc::clone(shared), alone: false };
         shared::at_home(async move { shared.clone_database(&name, template).await })
             .await
             .or_say("no database for this test");
@@ -63,10 +75,10 @@ impl Database {
 
     /// A URL without a password over the cluster's private socket.
     pub fn url(&self, role: Role) -> String {
-        role.url(self.shared.cluster.socket_dir(), &self.name)
+        role.url(self.postgres.socket_dir(), &self.name)
     }
 
-    /// The same through a proxy made by [`FaultProxy::before_postgres`].
+    /// The same through a proxy made by [`FaultProxy::before_postgres`] or [`FaultProxy::before`].
     pub fn url_by(&self, role: Role, proxy: &FaultProxy) -> String {
         role.url(proxy.socket_dir(), &self.name)
     }
@@ -101,19 +113,42 @@ impl Database {
         self.administer(format!("{everyone} = '{}'", self.name), "connections could not be ended").await;
     }
 
+    /// Ends the PostgreSQL under a database made by [`alone`](Self::alone) as a crash would: at once, in the midst of whatever
+    /// it does.
+    pub async fn crash(&self) {
+        assert!(self.alone, "this PostgreSQL has other tests as well: use Database::alone");
+        let postgres = Arc::clone(&self.postgres);
+        shared::at_home(async move { postgres.crash().await }).await;
+    }
+
+    /// Starts it again after [`crash`](Self::crash), at the same address; it recovers from its log.
+    pub async fn revive(&self) {
+        let postgres = Arc::clone(&self.postgres);
+        shared::at_home(async move { postgres.revive().await }).await.or_say("PostgreSQL did not come back");
+    }
+
+    /// The directory of the socket, which is what PostgreSQL calls a host.
+    pub(crate) fn socket_dir(&self) -> &Path {
+        self.postgres.socket_dir()
+    }
+
     async fn administer(&self, statement: String, what: &str) {
-        let shared = self.shared;
-        shared::at_home(async move { shared.administer(statement).await }).await.or_say(what);
+        let postgres = Arc::clone(&self.postgres);
+        shared::at_home(async move { postgres.administer(statement).await }).await.or_say(what);
     }
 }
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let shared = self.shared;
+        if self.alone {
+            // The cluster goes, and its data with it.
+            return;
+        }
+        let postgres = Arc::clone(&self.postgres);
         let statement = format!("drop database if exists \"{}\" with (force)", self.name);
         shared::runtime().spawn(async move {
             // What cannot be dropped goes with the cluster. Inside, so that the timer is this runtime's and not the test's.
-            let _ = tokio::time::timeout(Duration::from_secs(20), shared.administer(statement)).await;
+            let _ = tokio::time::timeout(Duration::from_secs(20), postgres.administer(statement)).await;
         });
     }
 }

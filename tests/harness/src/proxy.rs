@@ -15,7 +15,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use crate::database::Database;
 use crate::shared::{self, OrSay};
+
+/// Long enough for a loaded machine to move the bytes that a fault waits for.
+const TRIPPED_WITHIN: Duration = Duration::from_secs(60);
+
+/// The name of PostgreSQL's socket in its directory.
+const SOCKET: &str = ".s.PGSQL.5432";
 
 /// What a proxy stands before.
 #[derive(Debug, Clone)]
@@ -75,10 +82,14 @@ struct Trap {
 }
 
 impl FaultProxy {
-    /// Stands before the cluster that the tests share; use with [`Database::url_by`](crate::Database::url_by).
+    /// Stands before the cluster that the tests share; use with [`Database::url_by`].
     pub async fn before_postgres() -> Self {
-        let shared = shared::shared().await;
-        Self::unix(Upstream::Unix(shared.cluster.socket_dir().join(".s.PGSQL.5432"))).await
+        Self::unix(Upstream::Unix(shared::shared().await.socket_dir().join(SOCKET))).await
+    }
+
+    /// Stands before the PostgreSQL of this database; use with [`Database::url_by`].
+    pub async fn before(database: &Database) -> Self {
+        Self::unix(Upstream::Unix(database.socket_dir().join(SOCKET))).await
     }
 
     /// Listens on a Unix socket in a private directory, under the file name that the upstream has.
@@ -157,9 +168,17 @@ impl FaultProxy {
     /// Waits until the cut or stall that was last ordered has happened.
     pub async fn tripped(&self) {
         let mut state = self.state.subscribe();
-        let wait = tokio::time::timeout(Duration::from_secs(20), state.wait_for(|state| state.tripped));
+        let wait = tokio::time::timeout(TRIPPED_WITHIN, state.wait_for(|state| state.tripped));
         let happened = wait.await.is_ok_and(|waited| waited.is_ok());
-        assert!(happened, "the proxy's fault was not met within 20 s: fewer bytes passed than it waits for");
+        assert!(
+            happened,
+            "the proxy's fault was not met within {TRIPPED_WITHIN:?}: fewer bytes passed than it waits for"
+        );
+    }
+
+    /// Whether the cut or stall that was last ordered has happened.
+    pub fn has_tripped(&self) -> bool {
+        self.state.borrow().tripped
     }
 
     /// Whether new connections are closed as soon as they are made.

@@ -1,24 +1,30 @@
-//! What all tests of one binary share: a runtime of the harness's own, one PostgreSQL cluster, two template databases.
+//! What all tests of one binary share: a runtime of the harness's own, one PostgreSQL cluster, two template databases; and
+//! how a test gets a PostgreSQL of its own.
 //! Leaves databases of a single test to `database`.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
-use stead_postgres::{Cluster, Options};
+use stead_postgres::{Cluster, Installation, Options};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// The PostgreSQL of this test binary.
+/// A PostgreSQL: the one of this test binary, or one of a test's own.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) cluster: Cluster,
+pub(crate) struct Postgres {
+    /// None while it is down.
+    cluster: Mutex<Option<Cluster>>,
+    installation: Installation,
+    options: Options,
+    data_dir: PathBuf,
+    socket_dir: PathBuf,
     admin: PgPool,
 }
 
@@ -46,9 +52,19 @@ pub(crate) async fn at_home<T: Send + 'static>(work: impl Future<Output = T> + S
 }
 
 /// The cluster, started by whoever asks first.
-pub(crate) async fn shared() -> &'static Shared {
-    static SHARED: OnceCell<Result<Shared, String>> = OnceCell::const_new();
-    settled(SHARED.get_or_init(|| at_home(start())).await)
+pub(crate) async fn shared() -> &'static Arc<Postgres> {
+    static SHARED: OnceCell<Result<Arc<Postgres>, String>> = OnceCell::const_new();
+    settled(SHARED.get_or_init(|| at_home(start(Options::throwaway()))).await)
+}
+
+/// A cluster of a test's own with one migrated database. What it has acknowledged outlives a crash of its processes, though
+/// none of the machine.
+pub(crate) async fn own(database: &'static str) -> Result<Arc<Postgres>, String> {
+    let postgres = start(Options::throwaway().set("synchronous_commit", "on")).await?;
+    let mut superuser = postgres.begin_template(database, "template1").await?;
+    apply_roles(&mut superuser, roles()?).await?;
+    migrate(&mut superuser, &repository().join("server/migrations")).await?;
+    Ok(postgres)
 }
 
 /// The name of a template database, made by whoever asks first.
@@ -68,22 +84,56 @@ fn settled<T>(outcome: &Result<T, String>) -> &T {
     outcome.as_ref().unwrap_or_else(|sentence| panic!("{sentence}"))
 }
 
-async fn start() -> Result<Shared, String> {
+async fn start(options: Options) -> Result<Arc<Postgres>, String> {
     let pg_bin = std::env::var_os("STEAD_PG_BIN").map(PathBuf::from);
     let installation = stead_postgres::find(pg_bin.as_deref()).map_err(|fault| fault.to_string())?;
     let data = Path::new("/tmp").join(format!("stead-test-{}", Uuid::new_v4().simple()));
-    // Autovacuum would keep a template busy and change plans in the middle of a test.
-    let options = Options::throwaway()
+    // Autovacuum would keep a template busy and change plans in the middle of a test; statements are read from
+    // pg_stat_activity, which otherwise cuts them off.
+    let options = options
         .set("max_connections", "200")
         .set("shared_buffers", "128MB")
         .set("max_wal_size", "4GB")
+        .set("track_activity_query_size", "16384")
         .set("autovacuum", "off");
-    let cluster = Cluster::open(&installation, &data, options).await.map_err(|fault| fault.to_string())?;
+    let cluster = Cluster::open(&installation, &data, options.clone()).await.map_err(|fault| fault.to_string())?;
     let admin = PgPoolOptions::new().max_connections(8).connect_lazy(&cluster.url("postgres"));
-    Ok(Shared { cluster, admin: admin.map_err(|fault| fault.to_string())? })
+    Ok(Arc::new(Postgres {
+        data_dir: cluster.data_dir().to_owned(),
+        socket_dir: cluster.socket_dir().to_owned(),
+        cluster: Mutex::new(Some(cluster)),
+        installation,
+        options,
+        admin: admin.map_err(|fault| fault.to_string())?,
+    }))
 }
 
-impl Shared {
+impl Postgres {
+    /// The directory of its socket, the same after a crash.
+    pub(crate) fn socket_dir(&self) -> &Path {
+        &self.socket_dir
+    }
+
+    /// Where its data lies.
+    #[cfg(test)]
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) async fn crash(&self) {
+        if let Some(cluster) = self.cluster.lock().await.take() {
+            cluster.crash().await;
+        }
+    }
+
+    /// Starts it again on the same data and socket.
+    pub(crate) async fn revive(&self) -> Result<(), String> {
+        let opened = Cluster::open(&self.installation, &self.data_dir, self.options.clone()).await;
+        *self.cluster.lock().await = Some(opened.map_err(|fault| fault.to_string())?);
+        Ok(())
+    }
+
     /// Runs one administrative statement outside any test's database.
     pub(crate) async fn administer(&self, statement: String) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(&self.admin).await.map(drop)
@@ -108,7 +158,8 @@ impl Shared {
 
     async fn begin_template(&self, name: &str, from: &str) -> Result<PgConnection, String> {
         self.clone_database(name, from).await?;
-        PgConnection::connect(&self.cluster.url(name)).await.map_err(|fault| told(name, fault))
+        let url = stead_postgres::socket_url(&self.socket_dir, "postgres", name);
+        PgConnection::connect(&url).await.map_err(|fault| told(name, fault))
     }
 
     /// Closes a template for good, because a clone waits for whoever is connected to it.
@@ -121,15 +172,13 @@ impl Shared {
     }
 }
 
-async fn make_roles(shared: &'static Shared) -> Result<&'static str, String> {
-    let path = repository().join("deploy/roles.sql");
-    let roles = std::fs::read_to_string(&path).map_err(|fault| told(&path.display().to_string(), fault))?;
+async fn make_roles(shared: &'static Postgres) -> Result<&'static str, String> {
     let mut superuser = shared.begin_template("stead_roles", "template1").await?;
-    apply_roles(&mut superuser, roles).await?;
+    apply_roles(&mut superuser, roles()?).await?;
     shared.finish_template("stead_roles", superuser).await
 }
 
-async fn make_migrated(shared: &'static Shared, roles: &'static str) -> Result<&'static str, String> {
+async fn make_migrated(shared: &'static Postgres, roles: &'static str) -> Result<&'static str, String> {
     let mut superuser = shared.begin_template("stead_migrated", roles).await?;
     migrate(&mut superuser, &repository().join("server/migrations")).await?;
     shared.finish_template("stead_migrated", superuser).await
@@ -147,6 +196,11 @@ pub(crate) async fn migrate(superuser: &mut PgConnection, migrations: &Path) -> 
     let migrator = Migrator::new(migrations).await.map_err(|fault| told(&migrations.display().to_string(), fault))?;
     // The plain `run` cannot be proven Send here.
     migrator.run_direct(None, superuser, false).await.map_err(|fault| told("a migration was refused", fault))
+}
+
+fn roles() -> Result<String, String> {
+    let path = repository().join("deploy/roles.sql");
+    std::fs::read_to_string(&path).map_err(|fault| told(&path.display().to_string(), fault))
 }
 
 fn repository() -> PathBuf {

@@ -28,12 +28,12 @@ fn tests_on_threads_and_runtimes_of_their_own_share_one_cluster() {
                 }
                 let count: i64 = connection.fetch_one("select count(*) from alone").await.unwrap().get(0);
                 assert_eq!(count, i64::try_from(n).unwrap());
-                shared::shared().await.cluster.pid()
+                shared::shared().await.socket_dir().to_owned()
             })
         }
     };
     let threads: Vec<_> = (0..12).map(|n| std::thread::spawn(work(n))).collect();
-    let mut clusters: Vec<u32> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let mut clusters: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
     clusters.dedup();
     assert_eq!(clusters.len(), 1);
 }
@@ -100,6 +100,27 @@ async fn a_database_goes_with_its_test_even_when_a_connection_is_open() {
     tokio::time::timeout(SOON, async { while there(&mut connection).await {} }).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_crash_ends_what_is_open_and_keeps_what_was_committed() {
+    let database = Database::alone().await;
+    let mut writer = database.connect(Role::Superuser).await;
+    writer.execute("create table kept (n int)").await.unwrap();
+    writer.execute("insert into kept values (1)").await.unwrap();
+    writer.execute("begin").await.unwrap();
+    writer.execute("insert into kept values (2)").await.unwrap();
+    database.crash().await;
+    assert!(writer.execute("commit").await.is_err());
+    database.revive().await;
+    assert_eq!(text(&database, Role::Superuser, "select string_agg(n::text, ',') from kept").await, "1");
+    assert_eq!(text(&database, Role::App, "show synchronous_commit").await, "on");
+}
+
+#[tokio::test]
+#[should_panic(expected = "use Database::alone")]
+async fn the_shared_cluster_is_not_crashed() {
+    Database::empty().await.crash().await;
+}
+
 /// Not a promise of its own: the process that the test below kills.
 #[tokio::test]
 #[ignore = "started by another test as its victim"]
@@ -107,7 +128,7 @@ async fn victim() {
     if std::env::var_os(VICTIM).is_some() {
         let database = Database::empty().await;
         use std::io::Write;
-        let data = shared::shared().await.cluster.data_dir().display().to_string();
+        let data = shared::shared().await.data_dir().display().to_string();
         writeln!(std::io::stderr(), "\ncluster in {data} with {}", database.name()).unwrap();
         std::future::pending::<()>().await;
     }

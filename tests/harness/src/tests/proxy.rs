@@ -91,8 +91,10 @@ async fn a_delay_holds_its_direction_back_and_no_more() {
 async fn a_cut_falls_after_exactly_so_many_bytes_and_once() {
     let (proxy, mut stream) = tcp().await;
     proxy.cut_after(Direction::ToServer, 3);
+    assert!(!proxy.has_tripped());
     stream.write_all(b"abcdef").await.unwrap();
     proxy.tripped().await;
+    assert!(proxy.has_tripped());
     rest(&mut stream).await;
     assert_eq!(proxy.counts().bytes_to_server, 3);
 

@@ -1,0 +1,187 @@
+//! What a tenant has that another might ask for: one of everything, and a kept answer to every kind of write.
+//! Leaves what is asked about it to `probes`.
+
+use stead_client::{Client, NewApiKey, NewUser, ProductPatch, UserPatch};
+use uuid::Uuid;
+
+use crate::{
+    fixture::{Tenant, tenant},
+    products,
+};
+
+/// What can be named.
+#[derive(Debug, Clone)]
+pub(crate) struct Things {
+    pub(crate) product: Uuid,
+    pub(crate) deleted_product: Uuid,
+    pub(crate) user: Uuid,
+    pub(crate) deleted_user: Uuid,
+    pub(crate) key: Uuid,
+    pub(crate) entry: Uuid,
+    pub(crate) tenant: Uuid,
+    pub(crate) sku: String,
+    pub(crate) email: String,
+    pub(crate) username: String,
+    pub(crate) slug: String,
+    pub(crate) import: Uuid,
+    pub(crate) request: Uuid,
+    pub(crate) tokens: Tokens,
+}
+
+/// A token of each list, and of an export.
+#[derive(Debug, Clone)]
+pub(crate) struct Tokens {
+    pub(crate) products: String,
+    pub(crate) revisions: String,
+    pub(crate) export: String,
+    pub(crate) users: String,
+    pub(crate) keys: String,
+    pub(crate) entries: String,
+}
+
+impl Things {
+    /// The same shapes, naming nothing: ids of the versions that real ones have, texts of the same length.
+    pub(crate) fn invented(like: &Things) -> Things {
+        // An id of the same moment, so that it leads to the same place to look.
+        let sibling = |id: Uuid| {
+            let mut bytes = *id.as_bytes();
+            bytes[8..].copy_from_slice(&Uuid::new_v4().as_bytes()[8..]);
+            Uuid::from_bytes(bytes)
+        };
+        let letter = |letter: char| match letter {
+            'z' => 'y',
+            letter if letter.is_ascii_alphanumeric() => 'z',
+            sign => sign,
+        };
+        let other = |text: &str| text.chars().map(letter).collect::<String>();
+        Things {
+            product: sibling(like.product),
+            deleted_product: sibling(like.deleted_product),
+            user: sibling(like.user),
+            deleted_user: sibling(like.deleted_user),
+            key: sibling(like.key),
+            entry: sibling(like.entry),
+            tenant: sibling(like.tenant),
+            sku: other(&like.sku),
+            email: other(&like.email),
+            username: other(&like.username),
+            slug: other(&like.slug),
+            import: Uuid::new_v4(),
+            request: Uuid::new_v4(),
+            tokens: Tokens {
+                products: forged(&like.tokens.products),
+                revisions: forged(&like.tokens.revisions),
+                export: forged(&like.tokens.export),
+                users: forged(&like.tokens.users),
+                keys: forged(&like.tokens.keys),
+                entries: forged(&like.tokens.entries),
+            },
+        }
+    }
+}
+
+/// A token of the right length that nobody was given.
+fn forged(token: &str) -> String {
+    let at = token.len() / 2;
+    let letter = if token.as_bytes()[at] == b'A' { "B" } else { "A" };
+    format!("{}{letter}{}", &token[..at], &token[at + 1..])
+}
+
+/// A tenant with all of them.
+pub(crate) async fn furnished() -> (Tenant, Things) {
+    let tenant = tenant().await;
+    // One request id for all: it is kept by method.
+    let request = Uuid::new_v4();
+    let sku = format!("only-{}", tenant.slug);
+    let (product, deleted_product) = stock(&tenant.client, &sku, request).await;
+    let email = format!("only-{}@example.com", tenant.slug);
+    let (user, deleted_user) = people(&tenant.client, &email, &sku, request).await;
+    let key = credentials(&tenant.client, request).await;
+    let import = Uuid::new_v4();
+    let mut rows = tenant.client.products().import(import).open().await.expect("an import");
+    rows.send_chunk(1, vec![products::new("imported")]).await.expect("sent");
+    rows.finish().await.expect("imported");
+    let entry = tenant.client.audit().list().items().next().await.expect("entries").expect("an entry");
+    let things = Things {
+        product,
+        deleted_product,
+        user,
+        deleted_user,
+        key,
+        entry: entry.id.uuid(),
+        tenant: tenant.id.uuid(),
+        email,
+        username: sku.clone(),
+        sku,
+        slug: tenant.slug.clone(),
+        import,
+        request,
+        tokens: tokens(&tenant.client, product).await,
+    };
+    (tenant, things)
+}
+
+/// A product of several revisions and a deleted one; each write of a product once, under the request id.
+async fn stock(client: &Client, sku: &str, request: Uuid) -> (Uuid, Uuid) {
+    let all = client.products();
+    let common = all.create(products::new("the-sku")).request_id(request).send().await;
+    common.expect("a product with a sku that others have too");
+    let product = all.create(products::full(sku)).send().await.expect("a product").id;
+    let change = [(product, ProductPatch::new().display_name("Changed"), None)];
+    all.batch_update(change).request_id(request).send().await.expect("a changed product");
+    all.adjust_quantity(product, 1).request_id(request).send().await.expect("an adjusted product");
+    all.rollback(product, 1).request_id(request).send().await.expect("a product rolled back");
+    let other = all.create(products::new("another")).send().await.expect("another product").id;
+    let update = all.update(other, ProductPatch::new().quantity(1));
+    update.request_id(request).send().await.expect("a changed product");
+    all.delete(other).request_id(request).send().await.expect("a deleted product");
+    all.undelete(other).request_id(request).send().await.expect("an undeleted product");
+    all.delete(other).send().await.expect("a deleted product");
+    let batch = all.batch_create([products::new("of-a-batch")]).request_id(request).send().await.expect("products");
+    all.batch_delete(&batch).request_id(request).send().await.expect("deleted products");
+    (product.uuid(), other.uuid())
+}
+
+/// A user and a deleted one; each write of a user once, under the request id.
+async fn people(client: &Client, email: &str, username: &str, request: Uuid) -> (Uuid, Uuid) {
+    let all = client.users();
+    let common = NewUser::new("ada@example.com").username("ada");
+    all.create(common).request_id(request).send().await.expect("a user with an address that others have too");
+    let user = all.create(NewUser::new(email).username(username)).send().await.expect("a user").id;
+    let renamed = all.update(user, UserPatch::new().display_name("Ada")).request_id(request);
+    renamed.send().await.expect("a renamed user");
+    all.remove_password(user).request_id(request).send().await.expect("a user without a password");
+    let gone = all.create(NewUser::new("gone@example.com")).send().await.expect("another user").id;
+    all.delete(gone).request_id(request).send().await.expect("a deleted user");
+    all.undelete(gone).request_id(request).send().await.expect("an undeleted user");
+    all.delete(gone).send().await.expect("a deleted user");
+    (user.uuid(), gone.uuid())
+}
+
+/// A key beside the client's own; one revoked under the request id.
+async fn credentials(client: &Client, request: Uuid) -> Uuid {
+    let all = client.auth();
+    let spare = all.create_key(NewApiKey::new("services/spare")).send().await.expect("a key");
+    let lost = all.create_key(NewApiKey::new("services/lost")).request_id(request).send().await.expect("a key");
+    all.revoke_key(lost.key.id).request_id(request).send().await.expect("a revoked key");
+    spare.key.id.uuid()
+}
+
+/// The token behind the first thing of each list.
+async fn tokens(client: &Client, product: Uuid) -> Tokens {
+    macro_rules! behind_the_first {
+        ($list:expr) => {
+            $list.page_size(1).pages().next().await.expect("a page").expect("a page").next_page_token.expect("another")
+        };
+    }
+    let mut export = client.products().export().items();
+    while export.next().await.expect("an export").is_some() {}
+    Tokens {
+        products: behind_the_first!(client.products().list().show_deleted(true)),
+        revisions: behind_the_first!(client.products().revisions(product.into())),
+        export: export.resume_token().expect("a place to go on").to_owned(),
+        users: behind_the_first!(client.users().list()),
+        keys: behind_the_first!(client.auth().list_keys()),
+        entries: behind_the_first!(client.audit().list()),
+    }
+}

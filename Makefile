@@ -8,7 +8,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 programs := cargo build --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt sqlx mutants
+.PHONY: help run test clients lint fmt sqlx released mutants soak
 
 help: ## list the targets
 	@echo "Stead: make TARGET"
@@ -20,8 +20,12 @@ run: ## build and serve with a private PostgreSQL and sample data; ARGS="--reset
 	@exec "$(target)/debug/stead-server" dev $(ARGS)
 
 test: ## build both programs and prove everything that stands, on real PostgreSQL and Redis
-	@.ci/prepare rust postgres redis
+	@.ci/prepare rust postgres redis python
 	$(programs) && cargo test --workspace
+
+clients: ## generate the clients of other languages and prove them against the service
+	@.ci/prepare rust postgres python
+	$(programs) && cargo test --workspace --test promises -- clients::
 
 lint: ## formatting, clippy, contract, SQL data, deploy files; says loudly what it could not run
 	@.ci/prepare rust postgres
@@ -35,6 +39,14 @@ sqlx: ## renew server/.sqlx after a change to SQL or to a migration
 	@.ci/prepare rust postgres
 	@server/sqlx.sh
 
+released: ## at a release: keep the contract as it is now, for lint to hold later ones against
+	@.ci/buf build --exclude-source-info --path proto/stead -o proto/released.binpb
+
 mutants: ## take one guard out at a time and want the named promise to fail; NAMES="cost_shown ..." runs some
 	@.ci/prepare rust postgres
 	@tests/mutants/run $(NAMES)
+
+soak: ## show one guarantee at large N, in about 15 minutes: G=4; without G it lists them, STEAD_SEED repeats a run
+	@.ci/prepare rust postgres redis
+	@$(if $(G),$(programs))
+	@tests/soak $(G)

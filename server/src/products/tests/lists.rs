@@ -132,17 +132,17 @@ async fn walking_all_pages_is_what_an_evaluation_in_memory_says() {
     let world = World::new().await;
     let all = world.assorted(&mut Dice(seed()), 240).await;
     let seal = Seal::new(&crate::config::Value::parse(&format!("test:{}=", "A".repeat(43))).unwrap());
-    LISTED.compare(400, &all, async |asked, bounds| world.walk(asked, bounds, &seal).await).await;
+    LISTED.compare(300, &all, async |asked, bounds| world.walk(asked, bounds, &seal).await).await;
 }
 
 #[tokio::test]
 async fn a_walk_among_writers_shows_once_each_product_that_stood_throughout() {
-    let world = World::new().await;
-    let mut dice = Dice(seed());
-    let standing = world.assorted(&mut dice, 200).await;
-    let (writes, rounds) = (Cell::new(0), size(1));
-    let mut walks = 0;
-    for order in (0..rounds).flat_map(|_| ORDERED) {
+    let (first, mut dice) = (World::new().await, Dice(seed()));
+    let (writes, mut walks) = (Cell::new(0), 0);
+    for order in (0..size(1)).flat_map(|_| ORDERED) {
+        // What the writers leave behind would make each walk longer than the one before.
+        let world = first.stranger().await;
+        let standing = world.assorted(&mut dice, 120).await;
         for filter in ["", "category = \"a/b\"", "sku:\"p*\" AND quantity >= 0", "display_name >= \"b\""] {
             let asked = v1::ListProductsRequest {
                 page_size: 5 + dice.roll(20) as i32,
@@ -174,8 +174,8 @@ async fn a_walk_among_writers_shows_once_each_product_that_stood_throughout() {
             walks += 1;
         }
     }
-    let (seed, rows, writes) = (seed(), standing.len(), writes.get());
-    println!("figure walks_among_writers: seed={seed} walks={walks} standing={rows} writes={writes} wrong=0");
+    let (seed, writes) = (seed(), writes.get());
+    println!("figure walks_among_writers: seed={seed} walks={walks} standing=120 writes={writes} wrong=0");
     assert!(writes > walks, "nobody wrote");
 }
 

@@ -41,7 +41,7 @@ fn in_ci(method: &str) -> u64 {
 
 #[tokio::test]
 async fn a_write_cut_at_any_byte_of_its_exchange_happens_once() {
-    let (started, size) = (Instant::now(), Size::of(u64::MAX, 46));
+    let (started, size) = (Instant::now(), Size::of(u64::MAX, 53));
     let (server, sky, mut lanes) = (shared().await, Sky::fair(), JoinSet::new());
     for lane in 0..LANES {
         let proxy = FaultProxy::tcp(Upstream::Tcp(server.address)).await;

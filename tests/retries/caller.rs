@@ -17,7 +17,7 @@ use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
 use super::cutter::Cutter;
-use crate::fixture::{Refusal, SOON, Server, Tenant, call, raw};
+use crate::fixture::{Refusal, SOON, Server, Tenant, raw};
 
 /// More than any fault needs; who is not answered by then never is.
 const ATTEMPTS: usize = 100;
@@ -27,6 +27,8 @@ const ATTEMPTS: usize = 100;
 pub(super) struct Sky {
     weather: watch::Sender<Weather>,
     calls: AtomicU64,
+    /// How many writes were answered.
+    answered: watch::Sender<u64>,
 }
 
 /// What callers are told of the service.
@@ -41,7 +43,7 @@ struct Weather {
 impl Sky {
     pub(super) fn fair() -> Arc<Self> {
         let weather = watch::Sender::new(Weather { fair: true, turns: 0, over: false });
-        Arc::new(Self { weather, calls: AtomicU64::new(0) })
+        Arc::new(Self { weather, calls: AtomicU64::new(0), answered: watch::Sender::new(0) })
     }
 
     /// Everybody gives up, and tries again when it is fair.
@@ -65,6 +67,16 @@ impl Sky {
 
     pub(super) fn is_over(&self) -> bool {
         self.weather.borrow().over
+    }
+
+    /// Until so many more writes were answered, or somebody has called it a day.
+    pub(super) async fn answered(&self, more: u64) {
+        let mut answered = self.answered.subscribe();
+        let wanted = *answered.borrow() + more;
+        tokio::select! {
+            _ = answered.wait_for(|answered| *answered >= wanted) => {}
+            () = self.over() => {}
+        }
     }
 
     /// How many calls were made.
@@ -125,6 +137,8 @@ impl Keys {
     }
 }
 
+type Answer = Result<Response<Vec<u8>>, Status>;
+
 /// One caller in a tenant of its own.
 #[derive(Debug)]
 pub(super) struct Caller {
@@ -168,36 +182,41 @@ impl Caller {
         if let Some(cutter) = &mut self.cutter {
             cutter.arm(method);
         }
-        let mut last = None;
-        for attempt in 1..=ATTEMPTS {
-            let heard = self.attempt(method, &request).await;
-            if let Some(cutter) = &mut self.cutter {
-                self.book.faults += u64::from(cutter.disarm(method));
+        let (attempts, answer) = self.until_answered(method, &request).await;
+        let (replayed, answer) = match answer {
+            Ok(answer) => (is_replay(&answer), answer.into_inner()),
+            // The first answer is lost for good, and with it the secret.
+            Err(status) if attempts > 1 && is_secret(method, &status) => (true, vec![]),
+            Err(status) => {
+                self.book.wrong.push(format!("{method}, attempt {attempts}: {status}"));
+                return Err(Wrong);
             }
-            let (replayed, answer) = match heard {
-                Some(Ok(answer)) => (is_replay(&answer), answer.into_inner()),
-                // The first answer is lost for good, and with it the secret.
-                Some(Err(status)) if attempt > 1 && is_secret(method, &status) => (true, vec![]),
-                Some(Err(status)) if !is_lost(&status) => {
-                    self.book.wrong.push(format!("{method}, attempt {attempt}: {status}"));
-                    return Err(Wrong);
+        };
+        let message = A::decode(&*answer).unwrap_or_default();
+        self.sky.answered.send_modify(|answered| *answered += 1);
+        self.book.done.push(Done { method, request, id, entries, answer, replayed });
+        Ok(message)
+    }
+
+    /// Makes attempts until one is answered, and says how many it took.
+    async fn until_answered(&mut self, method: &'static str, request: &[u8]) -> (usize, Answer) {
+        for attempt in 1.. {
+            let answer = self.attempt(method, request).await;
+            let cut = self.cutter.as_mut().map(|cutter| cutter.disarm(method));
+            match answer {
+                Some(Err(status)) if !is_lost(&status) || attempt >= ATTEMPTS => return (attempt, Err(status)),
+                Some(Ok(answer)) => {
+                    self.book.faults += u64::from(cut == Some(true));
+                    return (attempt, Ok(answer));
                 }
-                lost => {
-                    self.book.faults += u64::from(self.cutter.is_none());
-                    last = lost.and_then(Result::err);
-                    continue;
-                }
-            };
-            let message = A::decode(&*answer).unwrap_or_default();
-            self.book.done.push(Done { method, request, id, entries, answer, replayed });
-            return Ok(message);
+                Some(Err(_)) | None => self.book.faults += u64::from(cut != Some(false)),
+            }
         }
-        self.book.wrong.push(format!("{method}: {ATTEMPTS} attempts and no answer, at last {last:?}"));
-        Err(Wrong)
+        unreachable!("the last attempt is the answer")
     }
 
     /// One attempt, in fair weather; none when it turned foul before the answer was there.
-    async fn attempt(&mut self, method: &str, request: &[u8]) -> Option<Result<Response<Vec<u8>>, Status>> {
+    async fn attempt(&mut self, method: &str, request: &[u8]) -> Option<Answer> {
         let mut weather = self.sky.weather.subscribe();
         let turns = weather.wait_for(|weather| weather.fair).await.map_or(0, |weather| weather.turns);
         self.sky.calls.fetch_add(1, Ordering::Relaxed);
@@ -216,13 +235,12 @@ impl Caller {
                 continue;
             }
             let (method, request, answer) = (*method, request.clone(), answer.clone());
-            let fault = match self.attempt(method, &request).await {
-                Some(Ok(again)) if again.get_ref() != &answer => "answered otherwise than before".to_owned(),
-                Some(Ok(again)) if !is_replay(&again) => "answered as if it were new".to_owned(),
-                Some(Ok(_)) => continue,
-                Some(Err(status)) if is_secret(method, &status) => continue,
-                Some(Err(status)) => format!("refused: {status}"),
-                None => "not answered".to_owned(),
+            let fault = match self.until_answered(method, &request).await.1 {
+                Ok(again) if again.get_ref() != &answer => "answered otherwise than before".to_owned(),
+                Ok(again) if !is_replay(&again) => "answered as if it were new".to_owned(),
+                Ok(_) => continue,
+                Err(status) if is_secret(method, &status) => continue,
+                Err(status) => format!("refused: {status}"),
             };
             self.book.wrong.push(format!("{method}, sent again: {fault}"));
         }
@@ -230,13 +248,12 @@ impl Caller {
 
     /// Reads every product: each must stand as the last answer to a write showed it, and no other.
     pub(super) async fn compare_products(&mut self) {
-        let (client, mut found, mut page_token) = (self.clients[0].clone(), BTreeMap::new(), String::new());
+        let (mut found, mut page_token) = (BTreeMap::new(), String::new());
         loop {
             let request =
                 v1::ListProductsRequest { page_size: 1000, page_token, show_deleted: true, ..Default::default() };
-            let page = call(&client, "ProductService/ListProducts", &request).await;
-            let page: v1::ListProductsResponse = page.expect("a page").into_inner();
-            self.sky.calls.fetch_add(1, Ordering::Relaxed);
+            let (_, page) = self.until_answered("ProductService/ListProducts", &request.encode_to_vec()).await;
+            let page = v1::ListProductsResponse::decode(&**page.expect("a page").get_ref()).expect("a page");
             found.extend(page.products.into_iter().map(|product| (product.name.clone(), product)));
             page_token = page.next_page_token;
             if page_token.is_empty() {

@@ -66,18 +66,20 @@ fn method_table(pool: &DescriptorPool) -> Result<String> {
     let extension =
         |name: &str| pool.get_extension_by_name(name).ok_or_else(|| format!("options.proto no longer defines {name}"));
     let (permission, cost) = (extension("stead.v1.permission")?, extension("stead.v1.cost")?);
+    let anonymous = extension("stead.v1.anonymous")?;
     let mut rows = String::from("&[\n");
     for service in pool.services().filter(|service| service.package_name() == "stead.v1") {
         for method in service.methods() {
             let options = method.options();
             rows += &format!(
-                "    Method {{ path: \"/{}/{}\", permission: {:?}, cost: {}, idempotency: Idempotency::{}, streaming: {} }},\n",
+                "    Method {{ path: \"/{}/{}\", permission: {:?}, cost: {}, idempotency: Idempotency::{}, streaming: {}, anonymous: {} }},\n",
                 service.full_name(),
                 method.name(),
                 options.get_extension(&permission).as_str().unwrap_or_default(),
                 options.get_extension(&cost).as_u32().unwrap_or_default().max(1),
                 idempotency(&method),
                 method.is_client_streaming() || method.is_server_streaming(),
+                options.get_extension(&anonymous).as_bool().unwrap_or_default(),
             );
         }
     }
@@ -112,7 +114,15 @@ fn shapes(pool: &DescriptorPool) -> String {
     let numbered = messages[..inputs].iter().enumerate();
     let weighed = numbered
         .map(|(at, message)| format!("impl Weighed for {} {{ const SHAPE: usize = {at}; }}\n", rust_path(message)));
-    format!("static SHAPES: &[Shape] = &[\n{rows}];\n{}", weighed.collect::<String>())
+    // Tests go through all of them.
+    let judged = messages[..inputs]
+        .iter()
+        .map(|message| format!("        $judge::<{}>({:?} $(, $more)*);\n", rust_path(message), message.name()));
+    let each = format!(
+        "#[cfg(test)]\nmacro_rules! each_request {{\n    ($judge:ident $(, $more:expr)*) => {{\n{}    }};\n}}\n",
+        judged.collect::<String>()
+    );
+    format!("static SHAPES: &[Shape] = &[\n{rows}];\n{}{each}", weighed.collect::<String>())
 }
 
 fn part(field: &FieldDescriptor, messages: &mut Vec<MessageDescriptor>) -> Option<String> {

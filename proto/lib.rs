@@ -15,6 +15,8 @@ pub use generated::stead::v1;
 #[cfg(feature = "server")]
 pub mod codec;
 #[cfg(feature = "server")]
+mod room;
+#[cfg(feature = "server")]
 mod weight;
 
 /// Generated server traits of package `stead.v1`.
@@ -40,6 +42,8 @@ pub struct Method {
     pub idempotency: Idempotency,
     /// Whether either side sends more than one message.
     pub streaming: bool,
+    /// Whether it is called without a credential.
+    pub anonymous: bool,
 }
 
 /// Protobuf's `idempotency_level`.

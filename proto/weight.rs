@@ -5,11 +5,9 @@ use std::mem::size_of;
 
 use prost::{
     DecodeError,
-    encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
+    encoding::{DecodeContext, WireType, check_wire_type, decode_key, decode_varint, skip_field},
 };
 
-/// A message of this size is not weighed: what it could come to is bounded well enough by itself.
-const LIGHT: usize = 16 * 1024;
 /// What a message may weigh: what a service makes of it may weigh as much again.
 pub(crate) const MESSAGE: usize = 32 * 1024 * 1024;
 /// What the free facts of one resource may weigh: 32 KiB of JSON at depth 16 cannot come to more.
@@ -72,13 +70,12 @@ impl From<DecodeError> for Fault {
     }
 }
 
-/// Refuses a message that would take too much memory. What prost would not decode is refused too: it may notice only after
-/// it has decoded a great deal of it.
-pub(crate) fn check<M: Weighed>(message: &[u8]) -> Result<(), Fault> {
-    if message.len() <= LIGHT {
-        return Ok(());
-    }
-    Scale { room: MESSAGE, full: || Fault::Heavy }.weigh(message, M::SHAPE, 0)
+/// What a message weighs, unless it would take too much memory. What prost would not decode is refused too: it may notice only
+/// after it has decoded a great deal of it.
+pub(crate) fn check<M: Weighed>(message: &[u8]) -> Result<usize, Fault> {
+    let mut scale = Scale { room: MESSAGE, full: || Fault::Heavy };
+    scale.weigh(message, M::SHAPE, 0)?;
+    Ok(MESSAGE - scale.room)
 }
 
 struct Scale {
@@ -107,9 +104,15 @@ impl Scale {
         let mut met = 0_u64;
         while !message.is_empty() {
             let (tag, wire) = decode_key(&mut message)?;
+            let known = SHAPES[shape].iter().position(|(number, _)| *number == tag);
+            if let Some(Part::Entry(_)) = known.map(|at| SHAPES[shape][at].1) {
+                // Prost reads an entry of a map by its length whatever its wire type says: what is skipped by another type
+                // would be decoded all the same.
+                check_wire_type(WireType::LengthDelimited, wire)?;
+            }
             let mut content = message;
             skip_field(wire, tag, &mut message, DecodeContext::default())?;
-            let Some(at) = SHAPES[shape].iter().position(|(number, _)| *number == tag) else { continue };
+            let Some(at) = known else { continue };
             let (is_first, part) = (met & 1 << at == 0, SHAPES[shape][at].1);
             met |= 1 << at;
             if wire != WireType::LengthDelimited {

@@ -1,5 +1,7 @@
 //! What messages weigh, against what decoding them really takes.
 
+mod fuzz;
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
@@ -193,4 +195,18 @@ fn a_message_is_refused_as_soon_as_it_is_known_to_be_too_heavy_or_none() {
     let deep = (0..200).fold(vec![], |inner, _| within(&[1, 2, 5], inner));
     let message = [within(&[1, 9], deep), bomb].concat();
     assert!(matches!(check::<v1::BatchCreateProductsRequest>(&message), Err(Fault::Heavy)));
+}
+
+#[test]
+fn what_hides_behind_another_wire_type_is_weighed_or_refused() {
+    // Prost takes an entry of a map for one whatever its key says; by the key's type all of it would be skipped.
+    let entry = within(&[2, 6], times(2 * 1024 * 1024, 1, &[]));
+    for wire in [WireType::Varint, WireType::SixtyFourBit, WireType::StartGroup, WireType::ThirtyTwoBit] {
+        let mut facts = vec![];
+        encode_key(1, wire, &mut facts);
+        encode_varint(entry.len() as u64, &mut facts);
+        facts.extend_from_slice(&entry);
+        let message = within(&[1, 9], facts);
+        assert!(check::<v1::CreateProductRequest>(&message).is_err(), "{wire:?}");
+    }
 }

@@ -62,14 +62,19 @@ begin
       end loop;
 
       -- Only where a role has no value of its own. pg_dump lifts such limits itself, so backup needs none.
+      -- The service stops its statements by itself when their calls are over. These bounds are for when it cannot:
+      -- the times lie beyond STEAD_MAXIMUM_DEADLINE, and a connection whose other end is gone is noticed while a
+      -- statement runs or waits for a lock.
       for wanted in
         select * from (values
-          ('stead_app',      'statement_timeout',                   '30s'),
-          ('stead_app',      'lock_timeout',                        '5s'),
+          ('stead_app',      'statement_timeout',                   '90s'),
+          ('stead_app',      'lock_timeout',                        '75s'),
+          ('stead_app',      'client_connection_check_interval',    '2s'),
           ('stead_app',      'idle_in_transaction_session_timeout', '15s'),
           ('stead_app',      'jit',                                 'off'),  -- costs more than short statements take
-          ('stead_platform', 'statement_timeout',                   '30s'),
-          ('stead_platform', 'lock_timeout',                        '5s'),
+          ('stead_platform', 'statement_timeout',                   '90s'),
+          ('stead_platform', 'lock_timeout',                        '75s'),
+          ('stead_platform', 'client_connection_check_interval',    '2s'),
           ('stead_platform', 'idle_in_transaction_session_timeout', '15s'),
           ('stead_platform', 'jit',                                 'off')
         ) as v (name, setting, value)

@@ -1,10 +1,15 @@
 //! Connections to PostgreSQL that are always in one tenant's context: a small pool of our own, cancel safety, transactions.
-//! It leaves what is asked to the stores, a statement at work to `statement` and the words of failures to `error`.
+//! It leaves what is asked to the stores, a statement at work to `statement`, what a call breaks off to `reclaim`, and the
+//! words of failures to `error`.
 //!
 //! Why not the driver's pool: a connection here remembers the tenant whose context it is in, so that a call of the same
 //! tenant needs one exchange with PostgreSQL instead of three; and a call that is dropped in the middle of a statement or
-//! a transaction closes its connection instead of handing it on.
+//! a transaction has it stopped at PostgreSQL, instead of leaving it to run or handing it on.
 
+mod doubt;
+mod reclaim;
+mod session;
+mod side;
 mod statement;
 
 use std::{
@@ -13,23 +18,31 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{future::BoxFuture, stream::BoxStream};
+use futures_util::{
+    future::{BoxFuture, join_all},
+    stream::BoxStream,
+};
 use sqlx::{
-    Connection, Either, Execute, Executor, PgConnection, Postgres, SqlStr,
+    Connection, Either, Execute, Executor, PgConnection, Postgres, Row, SqlStr,
     postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tracing::Instrument;
 
-use self::statement::Statement;
+pub use self::doubt::is_doubtful;
+use self::{session::Session, side::Side, statement::Statement};
 use crate::{
     error::{Error, cannot_connect},
     principal::TenantId,
     telemetry,
 };
 
-/// A connection serves this long at most, so that a restarted or rebalanced database sees fresh ones.
-const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// So many connections are opened at once: a database that comes back is not met by all of them.
+const OPENINGS: usize = 4;
 
 /// The service's ways into PostgreSQL.
 #[derive(Clone, Debug)]
@@ -48,6 +61,15 @@ impl Database {
             words: "this server has no platform powers: call one that runs with STEAD_PLATFORM_DATABASE_URL".into(),
         })
     }
+
+    /// Waits until no connection is at work, at most so long: what was broken off is stopped before the process ends.
+    pub async fn rest(&self, at_most: Duration) {
+        let pools = [Some(&self.app), self.platform.as_ref()].into_iter().flatten();
+        let rest = join_all(pools.map(|Pool(pool)| pool.permits.acquire_many(pool.size as u32)));
+        if timeout(at_most, rest).await.is_err() {
+            tracing::warn!("statements were still running when the process ended");
+        }
+    }
 }
 
 /// Connections of one role.
@@ -59,86 +81,110 @@ struct Inner {
     options: PgConnectOptions,
     idle: Mutex<Vec<Idle>>,
     permits: Arc<Semaphore>,
+    openings: Semaphore,
+    side: Side,
     size: usize,
     wait: Duration,
 }
 
 struct Idle {
-    connection: PgConnection,
+    session: Session,
     tenant: Option<TenantId>,
-    opened: Instant,
 }
 
 impl Pool {
-    /// A pool of at most `size` connections; a call waits at most `wait` for one. Nothing is opened yet.
+    /// A pool of at most `size` connections, and one beside them; a call waits at most `wait` for one. Nothing is opened yet.
     pub fn new(role: &'static str, options: PgConnectOptions, size: usize, wait: Duration) -> Pool {
         let permits = Arc::new(Semaphore::new(size));
-        Pool(Arc::new(Inner { role, options, idle: Mutex::default(), permits, size, wait }))
+        let (openings, side) = (Semaphore::new(OPENINGS), Side::new(options.clone()));
+        Pool(Arc::new(Inner { role, options, idle: Mutex::default(), permits, openings, side, size, wait }))
     }
 
     /// A connection in the tenant's context: no exchange when an idle one is already in it, one otherwise.
     pub async fn tenant(&self, tenant: TenantId) -> Result<TenantConnection, Error> {
-        let mut connection = self.take(tenant).await?;
-        if connection.remembered == Some(tenant) {
+        let place = self.place().await?;
+        let Some(Idle { session, tenant: remembered }) = self.take(tenant) else {
+            return self.open(tenant, place).await;
+        };
+        let mut connection = self.connection(session, place, tenant);
+        connection.remembered = remembered;
+        if remembered == Some(tenant) {
             connection.affine = true;
             return Ok(connection);
         }
-        if let Err(error) = connection.enter().await {
-            if connection.fresh {
-                return Err(cannot_connect(error));
-            }
+        if connection.enter().await.is_err() {
             // The server may have restarted since the idle connections were opened.
             self.idle().clear();
-            connection.replace().await?;
-            connection.enter().await.map_err(cannot_connect)?;
+            connection.session = None;
+            return match connection.place.take() {
+                Some(place) => self.open(tenant, place).await,
+                None => unreachable!("the place is taken by `drop` alone"),
+            };
         }
         Ok(connection)
     }
 
-    async fn take(&self, tenant: TenantId) -> Result<TenantConnection, Error> {
+    /// A place among the connections.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
         let started = Instant::now();
-        let permit = tokio::time::timeout(self.0.wait, Arc::clone(&self.0.permits).acquire_owned()).await;
+        let place = timeout(self.0.wait, Arc::clone(&self.0.permits).acquire_owned()).await;
         telemetry::metrics().pool_waited(self.0.role, started.elapsed());
-        let Ok(Ok(permit)) = permit else { return Err(Error::unavailable("DATABASE_POOL_EXHAUSTED")) };
-        let idle = {
-            let mut idle = self.idle();
-            let place = idle.iter().position(|idle| idle.tenant == Some(tenant));
-            let place = place.or_else(|| (!idle.is_empty()).then_some(0));
-            place.map(|place| idle.remove(place))
+        place.ok().and_then(Result::ok).ok_or_else(|| Error::unavailable("DATABASE_POOL_EXHAUSTED"))
+    }
+
+    /// An idle connection, one in this tenant's context first.
+    fn take(&self, tenant: TenantId) -> Option<Idle> {
+        let mut idle = self.idle();
+        let place = idle.iter().position(|idle| idle.tenant == Some(tenant));
+        let place = place.or_else(|| (!idle.is_empty()).then_some(0))?;
+        Some(idle.remove(place))
+    }
+
+    /// A new connection, opened in a task of its own: one that nobody waits for any more is still opened, and goes to the pool.
+    async fn open(&self, tenant: TenantId, place: OwnedSemaphorePermit) -> Result<TenantConnection, Error> {
+        let pool = self.clone();
+        let opening = async move {
+            let opening = async {
+                let _turn = pool.0.openings.acquire().await;
+                Session::open(&pool.0.options).await
+            };
+            let Ok(opened) = timeout(CONNECT_TIMEOUT, opening).await else {
+                return Err(Error::unavailable("DATABASE_AWAY"));
+            };
+            Ok(pool.connection(opened.map_err(cannot_connect)?, place, tenant))
         };
-        let fresh = idle.is_none();
-        let Idle { connection, tenant: remembered, opened } = match idle {
-            Some(idle) => idle,
-            None => Idle { connection: self.open().await?, tenant: None, opened: Instant::now() },
-        };
-        Ok(TenantConnection {
-            connection: Some(connection),
+        let mut connection = tokio::spawn(opening.in_current_span()).await.map_err(Error::internal)??;
+        connection.enter().await.map_err(cannot_connect)?;
+        Ok(connection)
+    }
+
+    fn connection(&self, session: Session, place: OwnedSemaphorePermit, tenant: TenantId) -> TenantConnection {
+        TenantConnection {
+            session: Some(session),
             tenant,
-            remembered,
-            opened,
-            fresh,
+            remembered: None,
             affine: false,
             in_flight: false,
             in_transaction: false,
             broken: false,
             pool: self.clone(),
-            _permit: permit,
-        })
+            place: Some(place),
+        }
     }
 
-    async fn open(&self) -> Result<PgConnection, Error> {
-        let opening = PgConnection::connect_with(&self.0.options);
-        match tokio::time::timeout(CONNECT_TIMEOUT, opening).await {
-            Ok(opened) => opened.map_err(cannot_connect),
-            Err(_) => Err(Error::unavailable("DATABASE_AWAY")),
+    fn put_back(&self, session: Session, tenant: Option<TenantId>) {
+        if session.is_young() {
+            self.idle().push(Idle { session, tenant });
         }
+    }
+
+    fn side(&self) -> &Side {
+        &self.0.side
     }
 
     /// Whether PostgreSQL answers, on a connection outside the pool's bound so that a busy pool still counts as ready.
     pub async fn answers(&self) -> Result<(), Error> {
-        let mut connection = self.open().await?;
-        let ping = tokio::time::timeout(CONNECT_TIMEOUT, connection.ping()).await;
-        ping.map_err(|_| Error::unavailable("DATABASE_AWAY"))?.map_err(cannot_connect)
+        self.side().ping().await.map_err(cannot_connect)
     }
 
     /// How many connections there are at most.
@@ -164,19 +210,17 @@ impl fmt::Debug for Pool {
 
 /// A connection in one tenant's context.
 ///
-/// Dropped while a statement is in flight or a transaction is open, it is closed; otherwise it goes back to the pool.
+/// Dropped while a statement is in flight or a transaction is open, it is reclaimed; otherwise it goes back to the pool.
 pub struct TenantConnection {
-    connection: Option<PgConnection>,
+    session: Option<Session>,
     tenant: TenantId,
     remembered: Option<TenantId>,
-    opened: Instant,
-    fresh: bool,
     affine: bool,
     in_flight: bool,
     in_transaction: bool,
     broken: bool,
     pool: Pool,
-    _permit: OwnedSemaphorePermit,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl TenantConnection {
@@ -196,30 +240,29 @@ impl TenantConnection {
         Ok(())
     }
 
-    async fn replace(&mut self) -> Result<(), Error> {
-        self.connection = Some(self.pool.open().await?);
-        (self.opened, self.fresh, self.broken) = (Instant::now(), true, false);
-        Ok(())
-    }
-
     /// Whether a statement that found nothing should be asked once more, because the context was remembered and no longer
     /// holds. A lost context hides rows, it never shows another tenant's; this keeps it from looking like NOT_FOUND.
     pub async fn was_stale(&mut self) -> Result<bool, sqlx::Error> {
         if !std::mem::take(&mut self.affine) {
             return Ok(false);
         }
-        let context: Option<String> =
-            sqlx::query_scalar("select current_setting('stead.tenant', true)").fetch_one(&mut *self).await?;
-        if context == Some(self.tenant.0.to_string()) {
+        // Not prepared: whoever reset the connection may have taken its prepared statements too.
+        let asked = sqlx::raw_sql("select current_setting('stead.tenant', true)").fetch_one(&mut *self).await?;
+        if asked.try_get::<Option<String>, _>(0)? == Some(self.tenant.0.to_string()) {
             return Ok(false);
         }
         tracing::warn!("a connection had lost its tenant context");
+        self.in_flight = true;
+        self.inner().clear_cached_statements().await?;
+        self.in_flight = false;
         self.enter().await?;
         Ok(true)
     }
 
     /// Opens a transaction; without `commit` it leaves no trace, however the call ends.
     pub async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        // Inside, a refusal would spoil the transaction before anybody could make sure.
+        self.was_stale().await?;
         self.in_transaction = true;
         sqlx::query("begin").execute(&mut *self).await.map(drop)
     }
@@ -227,18 +270,11 @@ impl TenantConnection {
     /// Opens a transaction that sees the database as of one moment and writes nothing. PostgreSQL ends it when nothing is
     /// asked of it for longer than `idle`.
     pub async fn begin_snapshot(&mut self, idle: Duration) -> Result<(), sqlx::Error> {
+        self.was_stale().await?;
         self.in_transaction = true;
         sqlx::query("begin isolation level repeatable read read only").execute(&mut *self).await?;
-        // The context as well: a remembered one is in doubt until a statement has found something.
-        sqlx::query(
-            "select set_config('idle_in_transaction_session_timeout', $1::text, true),
-               set_config('stead.tenant', $2::text, true)",
-        )
-        .bind(idle.as_millis().to_string())
-        .bind(self.tenant.0.to_string())
-        .execute(&mut *self)
-        .await
-        .map(drop)
+        let bound = sqlx::query("select set_config('idle_in_transaction_session_timeout', $1::text, true)");
+        bound.bind(idle.as_millis().to_string()).execute(&mut *self).await.map(drop)
     }
 
     /// Ends the transaction.
@@ -268,22 +304,20 @@ impl TenantConnection {
     }
 
     fn inner(&mut self) -> &mut PgConnection {
-        match &mut self.connection {
-            Some(connection) => connection,
-            None => unreachable!("the connection is taken by `drop` alone"),
+        match &mut self.session {
+            Some(session) => &mut session.connection,
+            None => unreachable!("the session is taken by `drop` alone"),
         }
     }
 }
 
 impl Drop for TenantConnection {
     fn drop(&mut self) {
-        let healthy = !self.in_flight && !self.in_transaction && !self.broken;
-        if healthy
-            && self.opened.elapsed() < CONNECTION_AGE
-            && let Some(connection) = self.connection.take()
-        {
-            self.pool.idle().push(Idle { connection, tenant: self.remembered, opened: self.opened });
+        let (Some(session), Some(place)) = (self.session.take(), self.place.take()) else { return };
+        if self.in_flight || self.in_transaction || self.broken {
+            return reclaim::reclaim(self.pool.clone(), session, place, self.broken);
         }
+        self.pool.put_back(session, self.remembered);
     }
 }
 
@@ -309,18 +343,15 @@ impl<'c> Executor<'c> for &'c mut TenantConnection {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        use futures_util::TryStreamExt;
-        let mut rows = self.fetch_many(query);
-        Box::pin(async move {
-            let mut first = None;
-            // Read to the end: an error may follow the first row.
-            while let Some(step) = rows.try_next().await? {
-                if let (Either::Right(row), None) = (step, &first) {
-                    first = Some(row);
-                }
-            }
-            Ok(first)
-        })
+        Box::pin(async move { Ok(doubt::run(self, query).await?.first) })
+    }
+
+    fn execute<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<PgQueryResult, sqlx::Error>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        Box::pin(async move { Ok(doubt::run(self, query).await?.done) })
     }
 
     fn prepare_with<'e>(

@@ -11,11 +11,11 @@ use futures_util::{Stream, stream::BoxStream};
 use sqlx::{
     Either, Execute, Executor, Postgres, SqlStr,
     error::BoxDynError,
-    postgres::{PgArguments, PgQueryResult, PgRow, PgStatement},
+    postgres::{PgArguments, PgDatabaseError, PgQueryResult, PgRow, PgSeverity, PgStatement},
 };
 use tracing::Span;
 
-use super::TenantConnection;
+use super::{TenantConnection, session::Session};
 use crate::{principal::TenantId, telemetry};
 
 /// A statement at work.
@@ -39,8 +39,8 @@ impl<'e> Statement<'e> {
         db: &'e mut TenantConnection,
         query: E,
     ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>> {
-        let TenantConnection { connection, in_flight, remembered, broken, .. } = db;
-        let Some(connection) = connection else { unreachable!("the connection is taken by `drop` alone") };
+        let TenantConnection { session, in_flight, remembered, broken, .. } = db;
+        let Some(Session { connection, .. }) = session else { unreachable!("the session is taken by `drop` alone") };
         *in_flight = true;
         let (operation, query) = Named::read(query);
         Box::pin(Statement {
@@ -73,12 +73,19 @@ impl Stream for Statement<'_> {
             Some(Err(error)) => {
                 // Whatever went wrong, the remembered context is in doubt; what is no answer of the server ends the connection.
                 *this.marks.remembered = None;
-                *this.marks.broken |= error.as_database_error().is_none();
+                *this.marks.broken |= ends_the_session(error);
                 this.finish(false);
             }
         }
         Poll::Ready(step)
     }
+}
+
+/// Whether a failure is no answer of the server, or its last one.
+fn ends_the_session(error: &sqlx::Error) -> bool {
+    let Some(error) = error.as_database_error() else { return true };
+    let error = error.try_downcast_ref::<PgDatabaseError>();
+    error.is_none_or(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
 }
 
 /// A query that has been asked for its text, so that its measurement can say what kind of statement it is.

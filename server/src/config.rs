@@ -2,10 +2,12 @@
 //! Leaves what a setting switches to the module that reads it.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 mod flags;
+mod issuers;
 mod setting;
 mod source;
 mod value;
@@ -14,9 +16,12 @@ mod value;
 mod tests;
 
 pub use flags::Flags;
+pub use issuers::{Issuer, Key, Trusted};
 pub use setting::{Concern, Setting};
 pub use source::{FILE_VARIABLE, Faults, Found, Origin, Reader, Sources};
-pub use value::{DatabaseUrl, Endpoint, LogFilter, LogFormat, PoolSize, Ratio, Secret, SecretKey, SecretKeys, Value};
+pub use value::{
+    ByteCount, DatabaseUrl, Endpoint, LogFilter, LogFormat, PoolSize, Ratio, Secret, SecretKey, SecretKeys, Value,
+};
 
 use setting::settings;
 
@@ -46,13 +51,34 @@ settings! {
 }
 
 settings! {
+    /// How many connections there may be, how long they last, and what their peers may make the service hold.
+    Connections {
+        /// How many connections there may be at most, each of which takes a file descriptor; one more is closed at once.
+        connections: NonZeroUsize = "STEAD_CONNECTIONS", default "4096";
+        /// How many of them one address may have, or one /64 network of IPv6; loopback is no exception. Raise it where a proxy brings everybody.
+        connections_per_peer: NonZeroUsize = "STEAD_CONNECTIONS_PER_PEER", default "512";
+        /// How long a peer may take for TLS and the first frames of HTTP/2 together.
+        connection_handshake: Duration = "STEAD_CONNECTION_HANDSHAKE", default "5s";
+        /// How long a peer may leave a ping unanswered, which is sent after as long without a word, or take nothing of what is written to it.
+        connection_keepalive: Duration = "STEAD_CONNECTION_KEEPALIVE", default "20s";
+        /// How long a connection without calls is kept; its client opens another one when it has calls again.
+        connection_idle: Duration = "STEAD_CONNECTION_IDLE", default "5m";
+        /// How long a connection takes new calls, less up to a tenth by chance; then its client opens another one, perhaps to another server.
+        connection_age: Duration = "STEAD_CONNECTION_AGE", default "1h";
+        /// What requests that are not answered yet and answers that are not taken yet may take in memory together; one peer has half of it.
+        message_memory: ByteCount = "STEAD_MESSAGE_MEMORY", default "64MiB";
+    }
+}
+
+settings! {
     /// Where the data is.
     Database {
         /// The database, as the role stead_app.
         database_url: DatabaseUrl = "STEAD_DATABASE_URL";
         /// The same database, as the role stead_platform. Without it the server has no powers over tenants and does no upkeep.
         platform_database_url: Option<DatabaseUrl> = "STEAD_PLATFORM_DATABASE_URL";
-        /// How many connections the service holds at most; auto is two for each core, at least 4 and at most 64.
+        /// How many connections the service holds at most, and one beside them; auto is two for each core, at least 4 and at
+        /// most 64. Platform powers take 5 more.
         database_pool_size: PoolSize = "STEAD_DATABASE_POOL_SIZE", default "auto";
         /// How long a call waits for a connection before it is refused as UNAVAILABLE.
         database_acquire_timeout: Duration = "STEAD_DATABASE_ACQUIRE_TIMEOUT", default "500ms";
@@ -76,6 +102,24 @@ settings! {
 }
 
 settings! {
+    /// How long people stay signed in.
+    Sessions {
+        /// How long a session lasts after the sign-in or its last extension; using it does not extend it.
+        session_idle: Duration = "STEAD_SESSION_IDLE", default "12h";
+        /// How long a session lasts however often it is extended.
+        session_absolute: Duration = "STEAD_SESSION_ABSOLUTE", default "30d";
+    }
+}
+
+settings! {
+    /// Whose JWTs are taken as credentials.
+    Issuance {
+        /// A TOML file with the issuers whose JWTs are taken, each with its keys; deploy/issuers.toml is an example. It and the key files that it names are read again within 5 s of a change. Absent: no JWT is taken.
+        issuers: Option<PathBuf> = "STEAD_ISSUERS";
+    }
+}
+
+settings! {
     /// How calls begin and end.
     Calls {
         /// The deadline of a call that brings none.
@@ -89,7 +133,7 @@ settings! {
         /// How long a stopping server says that it is not ready and still takes calls, so that balancers look elsewhere.
         drain_wait: Duration = "STEAD_DRAIN_WAIT", default "2s";
         /// How long a stopping server waits for calls that have begun.
-        shutdown_grace: Duration = "STEAD_SHUTDOWN_GRACE", default "20s";
+        shutdown_grace: Duration = "STEAD_SHUTDOWN_GRACE", default "18s";
     }
 }
 
@@ -132,6 +176,20 @@ impl Tls {
     }
 }
 
+impl Connections {
+    fn check(&self, reader: &mut Reader<'_>) {
+        let (tenth, day) = (Duration::from_millis(100), Duration::from_secs(24 * 3600));
+        within(reader, "connection_handshake", self.connection_handshake, tenth, Duration::from_secs(60));
+        within(reader, "connection_keepalive", self.connection_keepalive, tenth, 10 * Duration::from_secs(60));
+        within(reader, "connection_idle", self.connection_idle, tenth, day);
+        within(reader, "connection_age", self.connection_age, tenth, 30 * day);
+        let least = 4 * MESSAGE_BYTES;
+        if self.message_memory.get() < least {
+            reader.fault(format!("message_memory is {}: it must hold four messages, 16MiB", self.message_memory));
+        }
+    }
+}
+
 impl Database {
     fn check(&self, reader: &mut Reader<'_>) {
         within(
@@ -150,6 +208,30 @@ impl OwnerDatabase {
 
 impl Secrets {
     fn check(&self, _: &mut Reader<'_>) {}
+}
+
+impl Sessions {
+    fn check(&self, reader: &mut Reader<'_>) {
+        let (second, year) = (Duration::from_secs(1), Duration::from_secs(365 * 24 * 3600));
+        within(reader, "session_idle", self.session_idle, second, year);
+        within(reader, "session_absolute", self.session_absolute, second, year);
+        if self.session_idle > self.session_absolute {
+            reader.fault(format!(
+                "session_idle is {:?} and session_absolute {:?}: a session cannot outlast its absolute end",
+                self.session_idle, self.session_absolute
+            ));
+        }
+    }
+}
+
+impl Issuance {
+    fn check(&self, reader: &mut Reader<'_>) {
+        if let Some(file) = &self.issuers
+            && let Err(faults) = Trusted::read(file)
+        {
+            faults.into_iter().for_each(|fault| reader.fault(format!("issuers: {fault}")));
+        }
+    }
 }
 
 impl Calls {
@@ -185,10 +267,16 @@ pub struct Config {
     pub listening: Listening,
     /// How it encrypts.
     pub tls: Tls,
+    /// Which connections it takes.
+    pub connections: Connections,
     /// Where its data is.
     pub database: Database,
     /// What it seals with.
     pub secrets: Secrets,
+    /// How long people stay signed in.
+    pub sessions: Sessions,
+    /// Whose JWTs it takes.
+    pub issuance: Issuance,
     /// How calls begin and end.
     pub calls: Calls,
     /// What it tells of itself.
@@ -200,8 +288,11 @@ impl Concern for Config {
         [
             Listening::settings(),
             Tls::settings(),
+            Connections::settings(),
             Database::settings(),
             Secrets::settings(),
+            Sessions::settings(),
+            Issuance::settings(),
             Calls::settings(),
             Telemetry::settings(),
         ]
@@ -210,7 +301,9 @@ impl Concern for Config {
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let (listening, tls) = (Listening::read(reader), Tls::read(reader));
+        let connections = Connections::read(reader);
         let (database, secrets) = (Database::read(reader), Secrets::read(reader));
+        let (sessions, issuance) = (Sessions::read(reader), Issuance::read(reader));
         let (calls, telemetry) = (Calls::read(reader), Telemetry::read(reader));
         if let (Some(listening), Some(tls)) = (&listening, &tls) {
             check_encryption(reader, listening, tls);
@@ -218,8 +311,11 @@ impl Concern for Config {
         Some(Self {
             listening: listening?,
             tls: tls?,
+            connections: connections?,
             database: database?,
             secrets: secrets?,
+            sessions: sessions?,
+            issuance: issuance?,
             calls: calls?,
             telemetry: telemetry?,
         })

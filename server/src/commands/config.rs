@@ -41,6 +41,8 @@ impl Config {
                 let sources = settings.sources();
                 sources.strays().iter().for_each(|stray| super::complain(format_args!("note: {stray}")));
                 sources.resolve::<config::Config>()?;
+                let issuers = sources.found(&config::Issuance::settings()).into_iter().find_map(|(_, found)| found);
+                issuers.iter().for_each(|found| self::issuers(&found.text, "issuer: "));
                 super::say("the configuration is in order");
             }
         }
@@ -53,11 +55,22 @@ fn print(sources: &Sources) {
     for (setting, found) in sources.found(&settings) {
         super::say(format_args!("# {} {}", setting.variable, setting.help()));
         super::say(line(setting, found.as_ref()));
+        if setting.key == "issuers"
+            && let Some(found) = &found
+        {
+            issuers(&found.text, "#   ");
+        }
         super::say("");
     }
     if let Err(faults) = sources.resolve::<config::Config>() {
         super::complain(format_args!("`serve` would not start: {faults}"));
     }
+}
+
+/// Says of each issuer how far it is trusted; what is wrong with the file is told as the configuration's fault.
+fn issuers(file: &str, lead: &str) {
+    let trusted = config::Trusted::read(std::path::Path::new(file)).unwrap_or_default();
+    trusted.issuers.iter().for_each(|issuer| super::say(format_args!("{lead}{issuer}")));
 }
 
 /// One line of TOML; what has no value, or must not be shown, is a comment.

@@ -5,7 +5,9 @@ use clap::{Args, ValueEnum};
 
 use crate::permissions::TABLE;
 
-/// Print the table of permissions
+/// Print the table of permissions and of the roles that bring them
+///
+/// Beside each permission stands the lowest role that brings it; the higher ones do too: viewer, editor, admin, owner.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -32,7 +34,8 @@ impl Permissions {
                 let width = TABLE.iter().map(|permission| permission.name.len()).max().unwrap_or(0);
                 for permission in TABLE {
                     let platform = if permission.platform { "  (platform keys only)" } else { "" };
-                    super::say(format_args!("{:width$}  {}{platform}", permission.name, permission.allows));
+                    let role = permission.role.name();
+                    super::say(format_args!("{:width$}  {role:6}  {}{platform}", permission.name, permission.allows));
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! Leaves the start gate, the ports and draining to the library's `serve`.
 
 use clap::Args;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::{Config, Flags};
 use crate::telemetry;
@@ -35,8 +36,21 @@ impl Serve {
         let stop = super::told_to_stop()?;
         let telemetry = telemetry::start(&config.telemetry)?;
         sources.strays().iter().for_each(|stray| tracing::warn!("{stray}"));
+        open_files(config.connections.connections.get());
         let served = crate::serve(&config, stop).await;
         telemetry.shutdown().await;
         served
+    }
+}
+
+/// What the process has open beside its clients: PostgreSQL, files, the side port.
+const OTHER_FILES: u64 = 256;
+
+/// Takes all the file descriptors that the process may have, because the usual first bound, 1,024, is less than its clients need.
+fn open_files(connections: usize) {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let most = if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+    if most < connections as u64 + OTHER_FILES {
+        tracing::warn!(most, connections, "the process may open fewer files than connections takes: raise its limit");
     }
 }

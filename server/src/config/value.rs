@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ impl Value for Duration {
     const SHAPE: &'static str = "DURATION";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let rule = || "write a whole number with its unit, such as 500ms, 10s, 2m or 1h".to_owned();
+        let rule = || "write a whole number with its unit, such as 500ms, 10s, 2m, 1h or 30d".to_owned();
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| rule())?;
@@ -81,10 +82,50 @@ impl Value for Duration {
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             "" if number == 0 => 0,
             _ => return Err(rule()),
         };
         number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(rule)
+    }
+}
+
+impl Value for NonZeroUsize {
+    const SHAPE: &'static str = "NUMBER";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "write a whole number from 1".to_owned())
+    }
+}
+
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteCount(usize);
+
+impl ByteCount {
+    /// How many bytes.
+    pub fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl fmt::Display for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}MiB", self.0 >> 20)
+    }
+}
+
+impl Value for ByteCount {
+    const SHAPE: &'static str = "SIZE";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (number, shift) = match (text.strip_suffix("MiB"), text.strip_suffix("GiB")) {
+            (Some(number), _) => (number, 20),
+            (None, Some(number)) => (number, 30),
+            _ => ("", 0),
+        };
+        let number = number.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << shift));
+        number.map(Self).ok_or_else(|| "write a whole number with its unit, such as 64MiB or 1GiB".to_owned())
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn import(pools: &Pools, key: &str) -> anyhow::Result<usize> {
     let count = rows.len();
     let method =
         stead_api::method("/stead.v1.ProductService/ImportProducts").context("the contract has no ImportProducts")?;
-    let principal = Verifier::new(pools.clone()).principal(key, None).await?;
+    let principal = Verifier::new(pools.clone()).principal(key, None, None).await?;
     let call = Call { principal, method, deadline: Instant::now() + BOUND, facts: Facts::default() };
     let progress =
         products::import_rows(pools, &call, IMPORT, rows).await.context("the sample catalogue cannot be imported")?;

@@ -31,7 +31,7 @@ pub(super) async fn prepare(
     make_tenants(database).await?;
     let verifier = Verifier::new(pools.clone());
     let of = async |variable: &str, holder: Holder<'_>| match remembered.get(variable) {
-        Some(key) if verifier.principal(key, None).await.is_ok() => Ok(key.clone()),
+        Some(key) if verifier.principal(key, None, None).await.is_ok() => Ok(key.clone()),
         _ => make_key(database, holder).await,
     };
     Ok(Keys {

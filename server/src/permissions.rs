@@ -1,5 +1,6 @@
-//! The one table of permissions: their names, who may hold them, and what a role brings.
-//! It leaves the permission of each method to the contract's options.
+//! The one table of permissions: their names, who may hold them, and which roles bring them; `stead-server permissions`
+//! prints it.
+//! It leaves the permission of each method to the contract's options, and who has which role to `users`.
 
 use std::fmt;
 
@@ -14,30 +15,80 @@ pub struct Permission {
     pub allows: &'static str,
     /// Whether only principals of the platform may hold it.
     pub platform: bool,
+    /// The lowest role that brings it; every higher one does too.
+    pub role: Role,
 }
 
-const fn tenant(name: &'static str, allows: &'static str) -> Permission {
-    Permission { name, allows, platform: false }
+/// What a user may be in a tenant, lowest rank first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads products.
+    Viewer,
+    /// Reads and writes products.
+    Editor,
+    /// Everything but the tenant's owners.
+    Admin,
+    /// Everything.
+    Owner,
 }
 
-const fn platform(name: &'static str, allows: &'static str) -> Permission {
-    Permission { name, allows, platform: true }
+const fn tenant(name: &'static str, role: Role, allows: &'static str) -> Permission {
+    Permission { name, allows, platform: false, role }
+}
+
+const fn platform(name: &'static str, role: Role, allows: &'static str) -> Permission {
+    Permission { name, allows, platform: true, role }
 }
 
 /// Every permission, in alphabetical order.
 pub const TABLE: &[Permission] = &[
-    tenant("audit.personal.read", "see personal values in audit entries"),
-    tenant("audit.read", "read the tenant's audit log"),
-    tenant("keys.read", "list API keys"),
-    tenant("keys.write", "make and revoke API keys"),
-    tenant("products.cost.read", "see and set what the tenant pays for a product"),
-    tenant("products.read", "read products"),
-    tenant("products.write", "create, change, delete and import products"),
-    platform("tenants.read", "read any tenant"),
-    platform("tenants.write", "create, change and delete tenants"),
-    tenant("users.read", "read users"),
-    tenant("users.write", "create, change and delete users"),
+    tenant("audit.personal.read", Role::Admin, "see personal values in audit entries, addresses among them"),
+    tenant("audit.read", Role::Admin, "read the tenant's audit log"),
+    tenant("keys.read", Role::Admin, "list API keys"),
+    tenant("keys.write", Role::Admin, "make and revoke API keys"),
+    tenant("products.cost.read", Role::Editor, "see and set what the tenant pays for a product"),
+    tenant("products.read", Role::Viewer, "read products"),
+    tenant("products.write", Role::Editor, "create, change, delete and import products"),
+    tenant("sessions.read", Role::Admin, "list other users' sessions"),
+    tenant("sessions.write", Role::Admin, "extend and revoke other users' sessions"),
+    platform("tenants.read", Role::Admin, "read any tenant"),
+    platform("tenants.write", Role::Admin, "create, change and delete tenants"),
+    tenant("users.owners.write", Role::Owner, "with users.write, keys.write and sessions.write: owners as well"),
+    tenant("users.read", Role::Admin, "read users"),
+    tenant("users.write", Role::Admin, "create, change and delete users whose roles bring no more than one holds"),
 ];
+
+impl Role {
+    /// Every role, lowest rank first.
+    pub const ALL: [Role; 4] = [Role::Viewer, Role::Editor, Role::Admin, Role::Owner];
+
+    /// The name, as the database and the command line spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Editor => "editor",
+            Role::Admin => "admin",
+            Role::Owner => "owner",
+        }
+    }
+
+    /// What the role brings, as far as its tenant's bound allows.
+    pub fn permissions(self) -> Permissions {
+        TABLE.iter().filter(|permission| permission.role <= self).map(|permission| permission.name).collect()
+    }
+
+    /// The highest of some roles; names that are no role are passed over.
+    pub fn highest<T: AsRef<str>>(names: &[T]) -> Option<Role> {
+        Role::ALL.into_iter().rev().find(|role| names.iter().any(|name| name.as_ref() == role.name()))
+    }
+
+    /// The names of the roles that rank above an authority, highest first.
+    pub fn above(authority: Option<Role>) -> Vec<String> {
+        let above = Role::ALL.into_iter().rev().filter(|role| Some(*role) > authority);
+        above.map(|role| role.name().to_owned()).collect()
+    }
+}
 
 /// A set of permissions.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -111,6 +162,32 @@ mod tests {
                 method.permission
             );
         }
+    }
+
+    #[test]
+    fn roles_bring_more_the_higher_they_rank() {
+        let brought = Role::ALL.map(|role| role.permissions().and(Permissions::tenant()));
+        assert!(brought.windows(2).all(|pair| pair[1].cover(pair[0]) && pair[1] != pair[0]));
+        let [viewer, editor, admin, owner] = brought;
+        assert_eq!(viewer.names().collect::<Vec<_>>(), ["products.read"]);
+        assert_eq!(editor.names().collect::<Vec<_>>(), ["products.cost.read", "products.read", "products.write"]);
+        assert_eq!(owner, Permissions::tenant());
+        let apart: Vec<_> = owner.names().filter(|name| !admin.allow(name)).collect();
+        assert_eq!(apart, ["users.owners.write"]);
+    }
+
+    #[test]
+    fn the_highest_role_counts_and_what_is_above_is_listed() {
+        assert_eq!(Role::highest(&["viewer", "admin", "editor"]), Some(Role::Admin));
+        assert_eq!(Role::highest(&["king"]), None);
+        assert_eq!(Role::above(Some(Role::Owner)), [""; 0]);
+        assert_eq!(Role::above(Some(Role::Admin)), ["owner"]);
+        assert_eq!(Role::above(None), ["owner", "admin", "editor", "viewer"]);
+    }
+
+    #[test]
+    fn the_table_is_in_alphabetical_order() {
+        assert!(TABLE.windows(2).all(|pair| pair[0].name < pair[1].name));
     }
 
     #[test]

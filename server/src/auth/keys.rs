@@ -8,7 +8,7 @@ pub use super::model::NewKey;
 use super::{
     model::{self, ApiKey},
     store::{self, Author},
-    token::Token,
+    token::{Kind, Token},
 };
 use crate::{error::Error, permissions::Permissions, principal::TenantId, rules::Violations};
 
@@ -41,13 +41,13 @@ pub async fn create(
     let mut violations = Violations::default();
     let user = new.check("", tenant, model::bound(tenant), Utc::now(), &mut violations);
     if let Some(user) = user
-        && !store::user_is_live(&mut *db, tenant, user).await?
+        && store::find_roles(&mut *db, tenant, user).await?.is_none()
     {
         violations.add("subject", "is not a live user of the tenant: name another, or a service");
     }
     violations.into_result()?;
 
-    let token = Token::generate(tenant);
+    let token = Token::generate(Kind::Key, tenant);
     let creator = creator(&mut db).await?;
     let written = store::insert(&mut *db, author(&facts(&creator, "keys create"), &creator), &token, &new).await?;
     let key = written.ok_or_else(|| Error::internal("an insert wrote nothing"))?;
@@ -71,7 +71,7 @@ pub async fn revoke(connection: &mut PgConnection, holder: Holder<'_>, id: &str)
     violations.into_result()?;
     let (mut db, tenant) = open(connection, holder).await?;
     let creator = creator(&mut db).await?;
-    let revoked = store::revoke(&mut *db, author(&facts(&creator, "keys revoke"), &creator), tenant, id).await?;
+    let revoked = store::revoke(&mut *db, author(&facts(&creator, "keys revoke"), &creator), tenant, id, &[]).await?;
     let key = match revoked {
         Some(key) => Some(key),
         None => store::find(&mut *db, tenant, id).await?,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     page::{KeyKind, KeyValue, OrderKey},
     permissions::{self, Permissions},
-    principal::{Principal, TenantId},
+    principal::{Credential, Principal, TenantId},
     rules::{Violations, to_timestamp},
 };
 
@@ -37,6 +37,8 @@ pub struct ApiKey {
     pub expire_time: Option<DateTime<Utc>>,
     /// When it was revoked.
     pub revoke_time: Option<DateTime<Utc>>,
+    /// When it was last used, to ten minutes.
+    pub last_use_time: Option<DateTime<Utc>>,
 }
 
 impl ApiKey {
@@ -57,19 +59,28 @@ impl From<ApiKey> for v1::ApiKey {
             create_time: Some(to_timestamp(key.create_time)),
             expire_time: key.expire_time.map(to_timestamp),
             revoke_time: key.revoke_time.map(to_timestamp),
+            last_use_time: key.last_use_time.map(to_timestamp),
         }
     }
 }
 
 /// What a principal is told about itself.
 pub(super) fn who_am_i(principal: &Principal) -> v1::WhoAmIResponse {
+    let (mut api_key, mut session, mut issuer) = Default::default();
+    match &principal.credential {
+        Credential::ApiKey(id) => api_key = format!("apiKeys/{id}"),
+        Credential::Session(id) => session = format!("sessions/{id}"),
+        Credential::Token(name) => issuer = name.to_string(),
+    }
     v1::WhoAmIResponse {
         tenant: principal.tenant.to_string(),
         subject: principal.subject.to_string(),
         permissions: principal.permissions.names().map(str::to_owned).collect(),
         platform: principal.platform,
-        api_key: format!("apiKeys/{}", principal.api_key),
+        api_key,
         expire_time: principal.expire_time.map(to_timestamp),
+        session,
+        issuer,
     }
 }
 

@@ -1,5 +1,5 @@
 //! The gRPC edge of credentials, in the order of the contract: decode, decide, act, encode.
-//! It leaves SQL to the store, field rules to the model and the secret's text to `token`.
+//! It leaves sessions to `sessions`, SQL to the store, field rules to the model and the secret's text to `token`.
 
 use std::sync::Arc;
 
@@ -9,33 +9,43 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
+    aside::Aside,
     model::{self, ApiKey, NewKey, ORDERS},
     store,
-    token::Token,
+    throttle::Throttle,
+    token::{Kind, Token},
 };
 use crate::{
+    config::Sessions,
     db::{Database, TenantConnection},
     error::Error,
     filter::Filter,
     idempotency::{self, Outcome, Write},
     listing::List,
     page::{Asked, Page},
-    principal::{Call, TenantId},
+    permissions::Role,
+    principal::{AnonymousCall, Call, Principal, TenantId},
     rules::Violations,
     seal::Seal,
+    users::Hasher,
 };
 
 /// Credentials over gRPC.
 #[derive(Clone, Debug)]
 pub struct Service {
-    db: Database,
-    seal: Arc<Seal>,
+    pub(super) db: Database,
+    pub(super) seal: Arc<Seal>,
+    pub(super) hasher: Hasher,
+    pub(super) limits: Sessions,
+    pub(super) throttle: Arc<Throttle>,
+    pub(super) aside: Aside,
 }
 
 impl Service {
     /// A service on the database.
-    pub fn new(db: Database, seal: Arc<Seal>) -> Service {
-        Service { db, seal }
+    pub fn new(db: Database, seal: Arc<Seal>, hasher: Hasher, limits: Sessions) -> Service {
+        let aside = Aside::new(db.clone());
+        Service { db, seal, hasher, limits, throttle: Arc::new(Throttle::new()), aside }
     }
 
     async fn create(
@@ -49,10 +59,13 @@ impl Service {
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let mut new = NewKey::read(request.api_key.unwrap_or_default(), &mut violations);
         let user = new.check("api_key.", tenant, call.principal.permissions, Utc::now(), &mut violations);
-        if let Some(user) = user
-            && !self.user_is_live(tenant, user).await?
-        {
-            violations.add("api_key.subject", "is not a live user of the tenant: name another, or a service");
+        if let Some(user) = user {
+            match self.roles(tenant, user).await? {
+                Some(roles) => call.principal.may_act_as(&roles)?,
+                None => {
+                    violations.add("api_key.subject", "is not a live user of the tenant: name another, or a service");
+                }
+            }
         }
         let mut db = self.db.app.tenant(tenant).await?;
         if let Err(broken) = violations.into_result() {
@@ -61,7 +74,7 @@ impl Service {
             return Err(if kept.is_some() { Error::SecretAlreadyShown } else { broken });
         }
 
-        let token = Token::generate(tenant);
+        let token = Token::generate(Kind::Key, tenant);
         write.begin(&mut db).await?;
         let written = store::insert(&mut db, (&write).into(), &token, &new).await;
         let outcome = idempotency::settle::<ApiKey>(&mut db, &self.seal, &write, written).await?;
@@ -107,33 +120,38 @@ impl Service {
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
-        let written = store::revoke(&mut db, (&write).into(), call.principal.tenant, id).await;
+        let above = Role::above(call.principal.rank());
+        let written = store::revoke(&mut db, (&write).into(), call.principal.tenant, id, &above).await;
         let outcome = match idempotency::settle(&mut db, &self.seal, &write, written).await? {
             Some(outcome) => outcome,
-            None => Outcome { value: revoked_before(&mut db, id).await?, replayed: false },
+            None => Outcome { value: revoked_before(&mut db, &call.principal, id).await?, replayed: false },
         };
         write.end(&mut db).await?;
         Ok(outcome.answer(Into::into))
     }
 
-    async fn user_is_live(&self, tenant: TenantId, user: Uuid) -> Result<bool, Error> {
+    /// The roles of a live user.
+    async fn roles(&self, tenant: TenantId, user: Uuid) -> Result<Option<Vec<String>>, Error> {
         let mut db = self.db.app.tenant(tenant).await?;
         loop {
-            let live = store::user_is_live(&mut db, tenant, user).await?;
-            if live || !db.was_stale().await? {
-                return Ok(live);
+            let roles = store::find_roles(&mut db, tenant, user).await?;
+            if roles.is_some() || !db.was_stale().await? {
+                return Ok(roles);
             }
         }
     }
 }
 
-/// The key that a revocation found nothing to do on.
-async fn revoked_before(db: &mut TenantConnection, id: Uuid) -> Result<ApiKey, Error> {
+/// The key that a revocation found nothing to do on, or not by this caller.
+async fn revoked_before(db: &mut TenantConnection, caller: &Principal, id: Uuid) -> Result<ApiKey, Error> {
     let tenant = db.tenant();
     loop {
         match store::find(&mut *db, tenant, id).await? {
             Some(key) if key.revoke_time.is_some() => return Ok(key),
-            Some(_) => return Err(Error::unavailable("TENANT_CONTEXT_LOST")),
+            Some(key) => {
+                caller.may_act_as(&store::find_roles_behind(db, &key).await?)?;
+                return Err(Error::unavailable("TENANT_CONTEXT_LOST"));
+            }
             None if db.was_stale().await? => {}
             None => return Err(Error::NotFound { kind: "API key", name: format!("apiKeys/{id}") }),
         }
@@ -158,5 +176,28 @@ impl AuthService for Service {
 
     async fn revoke_api_key(&self, request: Request<v1::RevokeApiKeyRequest>) -> Answer<v1::ApiKey> {
         Ok(self.revoke(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn create_session(&self, request: Request<v1::CreateSessionRequest>) -> Answer<v1::CreateSessionResponse> {
+        Ok(self.open_session(AnonymousCall::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn extend_session(&self, request: Request<v1::ExtendSessionRequest>) -> Answer<v1::Session> {
+        Ok(self.extend_one(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn revoke_session(&self, request: Request<v1::RevokeSessionRequest>) -> Answer<v1::Session> {
+        Ok(self.revoke_one(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn revoke_user_sessions(
+        &self,
+        request: Request<v1::RevokeUserSessionsRequest>,
+    ) -> Answer<v1::RevokeUserSessionsResponse> {
+        Ok(self.revoke_all(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn list_sessions(&self, request: Request<v1::ListSessionsRequest>) -> Answer<v1::ListSessionsResponse> {
+        Ok(self.list_some(Call::of(&request)?, request.into_inner()).await?)
     }
 }

@@ -1,4 +1,4 @@
-//! The SQL of API keys, of verifying them, and of recording what the platform read.
+//! The SQL of API keys, of verifying credentials, and of recording what is no write.
 //! It leaves what an empty answer means to `verify`, the service and `keys`.
 
 use chrono::{DateTime, Utc};
@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     model::{ApiKey, NewKey},
-    token::Token,
+    token::{Kind, Token},
 };
 use crate::{
     db::TenantConnection,
@@ -20,9 +20,12 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 
 /// Whether the credential of a call holds, as far as the database knows.
 #[derive(Debug)]
-pub(super) struct Credential {
+pub(super) struct Found {
     pub(super) subject: String,
-    pub(super) permissions: Vec<String>,
+    /// What it was given; none when it may do whatever the roles of its user bring.
+    pub(super) permissions: Option<Vec<String>>,
+    /// The roles of the user that it acts as.
+    pub(super) roles: Option<Vec<String>>,
     pub(super) secret_hash: Vec<u8>,
     pub(super) expire_time: Option<DateTime<Utc>>,
     pub(super) revoked: bool,
@@ -31,12 +34,15 @@ pub(super) struct Credential {
     pub(super) require_etag: bool,
     /// Whether the subject may still act: a user that is deleted or disabled may not.
     pub(super) subject_live: bool,
+    /// Whether its use need not be noted.
+    pub(super) used_lately: bool,
 }
 
 struct Searched {
     context: Option<String>,
     subject: Option<String>,
     permissions: Option<Vec<String>>,
+    roles: Option<Vec<String>>,
     secret_hash: Option<Vec<u8>>,
     expire_time: Option<DateTime<Utc>>,
     revoked: Option<bool>,
@@ -44,13 +50,15 @@ struct Searched {
     tenant_suspended: Option<bool>,
     require_etag: Option<bool>,
     subject_live: Option<bool>,
+    used_lately: Option<bool>,
 }
 
 impl Searched {
-    fn found(self) -> Option<Credential> {
-        Some(Credential {
+    fn found(self) -> Option<Found> {
+        Some(Found {
             subject: self.subject?,
-            permissions: self.permissions?,
+            permissions: self.permissions,
+            roles: self.roles,
             secret_hash: self.secret_hash?,
             expire_time: self.expire_time,
             revoked: self.revoked?,
@@ -58,20 +66,74 @@ impl Searched {
             tenant_suspended: self.tenant_suspended?,
             require_etag: self.require_etag?,
             subject_live: self.subject_live?,
+            used_lately: self.used_lately?,
         })
     }
 }
 
-pub(super) async fn find_credential(db: &mut TenantConnection, id: Uuid) -> Result<Option<Credential>> {
+pub(super) async fn find_credential(db: &mut TenantConnection, kind: Kind, id: Uuid) -> Result<Option<Found>> {
     let tenant = db.tenant().0;
     loop {
-        let searched = sqlx::query_file_as!(Searched, "src/auth/find_credential.sql", tenant, id);
-        let searched = searched.fetch_one(&mut *db).await?;
-        let elsewhere = searched.context.as_deref().and_then(|context| context.parse().ok()) != Some(tenant);
-        if !elsewhere || !db.was_stale().await? {
+        let searched = match kind {
+            Kind::Key => {
+                let searched = sqlx::query_file_as!(Searched, "src/auth/find_credential.sql", tenant, id);
+                searched.fetch_one(&mut *db).await?
+            }
+            Kind::Session => {
+                let searched = sqlx::query_file_as!(Searched, "src/auth/sessions/find_credential.sql", tenant, id);
+                searched.fetch_one(&mut *db).await?
+            }
+        };
+        if !elsewhere(db, searched.context.as_deref()) || !db.was_stale().await? {
             return Ok(searched.found());
         }
     }
+}
+
+/// Whether a tenant, and of it a user, may act.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// The roles of the user.
+    pub(super) roles: Option<Vec<String>>,
+    /// Whether the tenant and the user are there and the user is active.
+    pub(super) live: bool,
+    pub(super) tenant_suspended: bool,
+    pub(super) require_etag: bool,
+}
+
+/// How the tenant stands, and the user if one is named; none when there is no such tenant.
+pub(super) async fn find_standing(db: &mut TenantConnection, user: Option<Uuid>) -> Result<Option<Standing>> {
+    let tenant = db.tenant().0;
+    loop {
+        let searched = sqlx::query_file!("src/auth/find_standing.sql", tenant, user).fetch_one(&mut *db).await?;
+        if elsewhere(db, searched.context.as_deref()) && db.was_stale().await? {
+            continue;
+        }
+        let found = searched.live.zip(searched.tenant_suspended).zip(searched.require_etag);
+        return Ok(found.map(|((live, tenant_suspended), require_etag)| Standing {
+            roles: searched.roles,
+            live,
+            tenant_suspended,
+            require_etag,
+        }));
+    }
+}
+
+/// Whether what was searched is not the tenant of the connection.
+pub(super) fn elsewhere(db: &TenantConnection, context: Option<&str>) -> bool {
+    context.and_then(|context| context.parse().ok()) != Some(db.tenant().0)
+}
+
+/// Notes that a key was used, unless it was noted in the last ten minutes, here or by another server.
+pub(super) async fn touch(db: &mut TenantConnection, id: Uuid) -> Result<()> {
+    let touched = sqlx::query!(
+        "update stead.api_keys set last_use_time = stead.now()
+         where tenant_id = $1 and id = $2
+           and (last_use_time is null or last_use_time < (select stead.now()) - interval '10 minutes')",
+        db.tenant().0,
+        id,
+    );
+    touched.execute(db).await.map(drop)
 }
 
 /// Whether a live tenant demands etags; nothing of a tenant that is deleted or never was.
@@ -87,17 +149,26 @@ pub(super) async fn find_require_etag(db: &mut TenantConnection) -> Result<Optio
     }
 }
 
-/// Records a read in the tenant's journal; false when the connection had lost its context, and nothing is recorded.
-pub(super) async fn record_access(db: &mut TenantConnection, facts: &str, resource: &str) -> Result<bool> {
+/// Records in the tenant's journal what no write would; false when the connection had lost its context, and nothing is
+/// recorded.
+pub(super) async fn record(
+    db: &mut TenantConnection,
+    facts: &str,
+    action: &str,
+    resource: &str,
+    id: Option<Uuid>,
+) -> Result<bool> {
     let tenant = db.tenant().0;
     loop {
         // The journal takes the tenant from the context, so the context is compared with the call's tenant first.
         let recorded = sqlx::query_scalar!(
             r#"with ctx as materialized (select set_config('stead.request', $1, true))
-               select stead_journal.journal_access('access', $2, null)::text is not null as "recorded!"
-               from ctx where stead.current_tenant() = $3"#,
+               select stead_journal.journal_access($2, $3, $4)::text is not null as "recorded!"
+               from ctx where stead.current_tenant() = $5"#,
             facts,
+            action,
             resource,
+            id,
             tenant,
         );
         let recorded = recorded.fetch_optional(&mut *db).await?.is_some();
@@ -107,16 +178,22 @@ pub(super) async fn record_access(db: &mut TenantConnection, facts: &str, resour
     }
 }
 
-pub(super) async fn user_is_live(db: impl PgExecutor<'_>, tenant: TenantId, id: Uuid) -> Result<bool> {
-    sqlx::query_scalar!(
-        r#"select exists (
-             select from stead.users where tenant_id = $1 and id = $2 and delete_time is null
-           ) as "live!""#,
+/// The roles of the user that a key acts as, deleted or not; none of a service.
+pub(super) async fn find_roles_behind(db: &mut TenantConnection, key: &ApiKey) -> Result<Vec<String>> {
+    let Some(user) = key.subject.strip_prefix("users/").and_then(|id| Uuid::try_parse(id).ok()) else {
+        return Ok(vec![]);
+    };
+    Ok(super::sessions::store::find_roles(db, user).await?.unwrap_or_default())
+}
+
+/// The roles of a live user.
+pub(super) async fn find_roles(db: impl PgExecutor<'_>, tenant: TenantId, id: Uuid) -> Result<Option<Vec<String>>> {
+    let found = sqlx::query_scalar!(
+        "select roles from stead.users where tenant_id = $1 and id = $2 and delete_time is null",
         tenant.0,
         id,
-    )
-    .fetch_one(db)
-    .await
+    );
+    found.fetch_optional(db).await
 }
 
 /// Who writes, and what is kept of the write.
@@ -167,11 +244,13 @@ pub(super) async fn insert(
     .await
 }
 
+/// Revokes a key, unless it acts as another user who has one of the roles `above`.
 pub(super) async fn revoke(
     db: impl PgExecutor<'_>,
     author: Author<'_>,
     tenant: TenantId,
     id: Uuid,
+    above: &[String],
 ) -> Result<Option<ApiKey>> {
     sqlx::query_file_as!(
         ApiKey,
@@ -183,6 +262,7 @@ pub(super) async fn revoke(
         author.method,
         author.request_id,
         author.mark,
+        above,
     )
     .fetch_optional(db)
     .await
@@ -195,7 +275,7 @@ pub(super) async fn find(db: impl PgExecutor<'_>, tenant: TenantId, id: Uuid) ->
 /// What is listed, as `listing` writes its statements.
 pub(super) const TABLE: Table = Table {
     name: "stead.api_keys",
-    columns: "id, subject, display_name, permissions, creator, create_time, expire_time, revoke_time",
+    columns: "id, subject, display_name, permissions, creator, create_time, expire_time, revoke_time, last_use_time",
     scope: "tenant_id =",
     weight: "octet_length(concat(subject, display_name, permissions, creator))",
     bounds: BOUNDS,

@@ -2,7 +2,11 @@
 //! It leaves the whole path of a call to the promises.
 
 mod keys;
+mod logins;
+mod looks;
+mod roles;
 mod service;
+mod sessions;
 mod verify;
 
 use std::{sync::Arc, time::Duration};
@@ -20,11 +24,12 @@ use super::{
     keys::{Holder, NewKey},
 };
 use crate::{
-    config::{SecretKey, SecretKeys, Value},
+    config::{SecretKey, SecretKeys, Sessions, Value},
     db::{Database, Pool},
     error::Error,
     principal::{Call, Facts, Principal, TenantId},
     seal::Seal,
+    users::Hasher,
 };
 
 struct World {
@@ -47,7 +52,7 @@ impl World {
         let secret = SecretKey { id: "a".into(), key: Zeroizing::new([1; 32]) };
         let seal = Arc::new(Seal::new(&SecretKeys::parse(&secret.to_text()).unwrap()));
         let owner = fresh.connect(Role::Owner).await;
-        let (verifier, service) = (Verifier::new(db.clone()), Service::new(db.clone(), seal));
+        let (verifier, service) = (Verifier::new(db.clone()), Service::new(db.clone(), seal, Hasher::new(), limits()));
         let (acme, globex) = (TenantId(Uuid::now_v7()), TenantId(Uuid::now_v7()));
         let world = World { fresh, db, owner, verifier, service, acme, globex };
         for (tenant, slug) in [(acme, "acme"), (globex, "globex")] {
@@ -67,6 +72,24 @@ impl World {
         sqlx::query(AssertSqlSafe(statement)).execute(&mut all).await.unwrap();
     }
 
+    async fn count(&self, query: &str) -> i64 {
+        let mut all = self.fresh.connect(Role::Superuser).await;
+        sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut all).await.unwrap()
+    }
+
+    /// Waits for what is written beside the calls.
+    async fn reached(&self, count: &str, wanted: i64) {
+        let mut all = self.fresh.connect(Role::Superuser).await;
+        let until = async {
+            while sqlx::query_scalar::<_, i64>(AssertSqlSafe(count)).fetch_one(&mut all).await.unwrap() != wanted {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), until)
+            .await
+            .unwrap_or_else(|_| panic!("never {wanted}: {count}"));
+    }
+
     async fn key(&mut self, holder: Holder<'_>) -> Token {
         self.make(holder, NewKey::of_service("till", holder.permissions())).await.1
     }
@@ -77,7 +100,7 @@ impl World {
 
     /// Asks without any cache.
     async fn verify(&self, text: &str, asked: Option<TenantId>) -> Result<Principal, Error> {
-        Verifier::new(self.db.clone()).principal(text, asked).await
+        Verifier::new(self.db.clone()).principal(text, asked, None).await
     }
 
     async fn refusal(&self, text: &str, asked: Option<TenantId>) -> Wire {
@@ -97,6 +120,11 @@ impl World {
         self.alter(format!("insert into stead.users ({columns}) values ({row})")).await;
         id
     }
+}
+
+fn limits() -> Sessions {
+    let hour = Duration::from_secs(3600);
+    Sessions { session_idle: 12 * hour, session_absolute: 30 * 24 * hour }
 }
 
 fn as_call<M>(principal: Principal, method: &str, message: M) -> Request<M> {

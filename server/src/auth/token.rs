@@ -1,4 +1,4 @@
-//! The text of an API key: whose it is, its secret, and a checksum that catches a typo before anything is looked up.
+//! The text of a key or a session: whose it is, its secret, and a checksum that catches a typo before anything is looked up.
 //! It leaves whether the secret is the right one to `verify`.
 
 use std::fmt;
@@ -10,34 +10,55 @@ use zeroize::Zeroizing;
 
 use crate::principal::TenantId;
 
-/// Lets secret scanners find a key that went astray.
-const PREFIX: &str = "stead_key_";
 const NAME_BYTES: usize = 32;
 const SECRET_BYTES: usize = 32;
 const CHECKED_BYTES: usize = NAME_BYTES + SECRET_BYTES;
 const BYTES: usize = CHECKED_BYTES + 4;
 
-/// An API key as its holder has it: `stead_key_<tenant><id>_<secret><checksum>`, in lower-case base32.
+/// What a token stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An API key.
+    Key,
+    /// A session.
+    Session,
+}
+
+impl Kind {
+    const ALL: [Kind; 2] = [Kind::Key, Kind::Session];
+
+    /// How a token begins; it lets secret scanners find one that went astray.
+    fn prefix(self) -> &'static str {
+        match self {
+            Kind::Key => "stead_key_",
+            Kind::Session => "stead_session_",
+        }
+    }
+}
+
+/// A credential as its holder has it: `stead_<kind>_<tenant><id>_<secret><checksum>`, in lower-case base32.
 #[derive(Clone)]
 pub struct Token {
-    /// The tenant that the key claims.
+    /// What it stands for.
+    pub kind: Kind,
+    /// The tenant that it claims.
     pub tenant: TenantId,
-    /// The key's id in that tenant.
+    /// The id of the key or session in that tenant.
     pub id: Uuid,
     secret: Zeroizing<[u8; SECRET_BYTES]>,
 }
 
 impl Token {
-    /// A new key of the tenant.
-    pub fn generate(tenant: TenantId) -> Token {
+    /// A new credential of the tenant.
+    pub fn generate(kind: Kind, tenant: TenantId) -> Token {
         let mut secret = Zeroizing::new([0u8; SECRET_BYTES]);
         rand::fill(&mut secret[..]);
-        Token { tenant, id: Uuid::now_v7(), secret }
+        Token { kind, tenant, id: Uuid::now_v7(), secret }
     }
 
-    /// Reads a key; one form alone is taken, so that a key has one text.
+    /// Reads a credential; one form alone is taken, so that each has one text.
     pub fn parse(text: &str) -> Option<Token> {
-        let body = text.strip_prefix(PREFIX)?;
+        let (kind, body) = Kind::ALL.into_iter().find_map(|kind| Some((kind, text.strip_prefix(kind.prefix())?)))?;
         if body.len() > 2 * BYTES || body.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return None;
         }
@@ -46,10 +67,11 @@ impl Token {
         let mut bytes = Zeroizing::new([0u8; BYTES]);
         decode(name, &mut bytes[..NAME_BYTES])?;
         decode(secret, &mut bytes[NAME_BYTES..])?;
-        if bytes[CHECKED_BYTES..] != checksum(&bytes[..CHECKED_BYTES]) {
+        if bytes[CHECKED_BYTES..] != checksum(kind, &bytes[..CHECKED_BYTES]) {
             return None;
         }
         let mut token = Token {
+            kind,
             tenant: TenantId(Uuid::from_slice(&bytes[..16]).ok()?),
             id: Uuid::from_slice(&bytes[16..NAME_BYTES]).ok()?,
             secret: Zeroizing::new([0u8; SECRET_BYTES]),
@@ -58,17 +80,18 @@ impl Token {
         Some(token)
     }
 
-    /// The whole text, secret included: to show once to whoever had the key made.
+    /// The whole text, secret included: to show once to whoever had it made.
     pub fn reveal(&self) -> Zeroizing<String> {
         let mut bytes = Zeroizing::new([0u8; BYTES]);
         bytes[..16].copy_from_slice(self.tenant.0.as_bytes());
         bytes[16..NAME_BYTES].copy_from_slice(self.id.as_bytes());
         bytes[NAME_BYTES..CHECKED_BYTES].copy_from_slice(&self.secret[..]);
-        let checksum = checksum(&bytes[..CHECKED_BYTES]);
+        let checksum = checksum(self.kind, &bytes[..CHECKED_BYTES]);
         bytes[CHECKED_BYTES..].copy_from_slice(&checksum);
         // Long enough from the start: a text that grows leaves copies of the secret behind.
-        let mut text = Zeroizing::new(String::with_capacity(PREFIX.len() + 2 * BYTES));
-        text.push_str(PREFIX);
+        let prefix = self.kind.prefix();
+        let mut text = Zeroizing::new(String::with_capacity(prefix.len() + 2 * BYTES));
+        text.push_str(prefix);
         BASE32_NOPAD.encode_append(&bytes[..NAME_BYTES], &mut text);
         text.push('_');
         BASE32_NOPAD.encode_append(&bytes[NAME_BYTES..], &mut text);
@@ -84,7 +107,11 @@ impl Token {
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Token").field("tenant", &self.tenant).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Token")
+            .field("kind", &self.kind)
+            .field("tenant", &self.tenant)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,9 +122,10 @@ fn decode(text: &str, bytes: &mut [u8]) -> Option<()> {
     BASE32_NOPAD.decode_mut(text.as_bytes(), bytes).ok().map(drop)
 }
 
-fn checksum(bytes: &[u8]) -> [u8; 4] {
+/// Of the prefix too, so that one kind does not read as the other.
+fn checksum(kind: Kind, bytes: &[u8]) -> [u8; 4] {
     let mut crc = crc32fast::Hasher::new();
-    crc.update(PREFIX.as_bytes());
+    crc.update(kind.prefix().as_bytes());
     crc.update(bytes);
     crc.finalize().to_be_bytes()
 }
@@ -109,8 +137,10 @@ mod tests {
     use super::*;
 
     fn tokens() -> impl Strategy<Value = Token> {
-        let parts = (any::<u128>(), any::<u128>(), any::<[u8; SECRET_BYTES]>());
-        parts.prop_map(|(tenant, id, secret)| Token {
+        let kind = prop::sample::select(&Kind::ALL[..]);
+        let parts = (kind, any::<u128>(), any::<u128>(), any::<[u8; SECRET_BYTES]>());
+        parts.prop_map(|(kind, tenant, id, secret)| Token {
+            kind,
             tenant: TenantId(Uuid::from_u128(tenant)),
             id: Uuid::from_u128(id),
             secret: Zeroizing::new(secret),
@@ -122,7 +152,8 @@ mod tests {
         fn a_token_reads_back_as_it_was_shown(token in tokens()) {
             let text = token.reveal();
             let read = Token::parse(&text).unwrap();
-            prop_assert_eq!((read.tenant, read.id, &read.secret), (token.tenant, token.id, &token.secret));
+            prop_assert_eq!((read.kind, read.tenant, read.id), (token.kind, token.tenant, token.id));
+            prop_assert_eq!(&read.secret, &token.secret);
             prop_assert_eq!(read.reveal(), text);
         }
 
@@ -147,15 +178,26 @@ mod tests {
         }
 
         #[test]
-        fn no_text_is_too_strange(text in "\\PC*", prefixed in any::<bool>()) {
-            let text = if prefixed { format!("{PREFIX}{text}") } else { text };
+        fn no_text_is_too_strange(text in "\\PC*", kind in prop::option::of(prop::sample::select(&Kind::ALL[..]))) {
+            let text = kind.map_or(text.clone(), |kind| format!("{}{text}", kind.prefix()));
             prop_assert!(Token::parse(&text).is_none());
+        }
+
+        #[test]
+        fn one_kind_does_not_read_as_the_other(token in tokens()) {
+            let [key, session] = Kind::ALL.map(Kind::prefix);
+            let text = token.reveal();
+            let other = match token.kind {
+                Kind::Key => text.replacen(key, session, 1),
+                Kind::Session => text.replacen(session, key, 1),
+            };
+            prop_assert!(Token::parse(&other).is_none());
         }
     }
 
     #[test]
     fn every_character_of_the_alphabet_in_every_place_is_refused_or_the_same() {
-        let token = Token::generate(TenantId::PLATFORM);
+        let token = Token::generate(Kind::Key, TenantId::PLATFORM);
         let text = token.reveal();
         for at in 0..text.len() {
             for with in
@@ -170,6 +212,7 @@ mod tests {
     #[test]
     fn the_form_is_fixed_and_debug_keeps_the_secret() {
         let token = Token {
+            kind: Kind::Key,
             tenant: TenantId::PLATFORM,
             id: Uuid::from_u128(0x0193_d9a6_5c3e_7e4b_9a4f_1f2e_3d4c_5b6a),
             secret: Zeroizing::new([7; SECRET_BYTES]),

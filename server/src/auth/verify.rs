@@ -3,10 +3,12 @@
 //!
 //! Cached: a credential that held, by the SHA-256 of its whole text, and whether a tenant named by the platform demands
 //! etags; each for less than a second after its read began, so that a revocation or a suspension takes hold within one.
-//! A refusal is never cached.
+//! A refusal is never cached: what it costs is limited by address (`throttle`), and what held when it was last looked at is
+//! looked at again whatever else fails from there.
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,15 +19,18 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{
+    aside::Aside,
+    issuers::{self, Assertion, Issuers},
     model,
-    store::{self, Credential},
-    token::Token,
+    store::{self, Found},
+    throttle::{LookUps, network},
+    token::{Kind, Token},
 };
 use crate::{
     db::Database,
     error::Error,
-    permissions::Permissions,
-    principal::{Call, Principal, TenantId},
+    permissions::{Permissions, Role},
+    principal::{Call, Credential, Principal, TenantId},
 };
 
 /// What every credential hears that does not hold, whatever the reason.
@@ -45,8 +50,19 @@ pub struct Verifier(Arc<Inner>);
 
 struct Inner {
     db: Database,
+    issuers: Issuers,
+    aside: Aside,
+    look_ups: LookUps,
     credentials: Cache<[u8; 32], Kept<Principal>>,
     tenants: Cache<TenantId, Kept<bool>>,
+}
+
+/// Whom a credential claims to stand for.
+enum Claim {
+    /// A key or a session, whose secret is still to be compared.
+    Own(Token),
+    /// A JWT that is signed and in time.
+    Issued(Assertion),
 }
 
 /// A value and when its read began.
@@ -76,14 +92,27 @@ impl Now {
 }
 
 impl Verifier {
-    /// A verifier with nothing cached.
+    /// A verifier with nothing cached, which takes no JWT.
     pub fn new(db: Database) -> Verifier {
-        Verifier(Arc::new(Inner { db, credentials: Cache::new(CREDENTIALS), tenants: Cache::new(TENANTS) }))
+        Verifier::trusting(db, Issuers::default())
     }
 
-    /// Whom a credential stands for; `asked_tenant` is the tenant that a principal of the platform wants to act in.
-    pub async fn principal(&self, bearer: &str, asked_tenant: Option<TenantId>) -> Result<Principal, Error> {
-        self.principal_at(Now::read(), bearer, asked_tenant).await
+    /// A verifier with nothing cached.
+    pub fn trusting(db: Database, issuers: Issuers) -> Verifier {
+        let (aside, look_ups) = (Aside::new(db.clone()), LookUps::new());
+        let (credentials, tenants) = (Cache::new(CREDENTIALS), Cache::new(TENANTS));
+        Verifier(Arc::new(Inner { db, issuers, aside, look_ups, credentials, tenants }))
+    }
+
+    /// Whom a credential stands for; `asked_tenant` is the tenant that a principal of the platform wants to act in, `peer`
+    /// the address that the call comes from.
+    pub async fn principal(
+        &self,
+        bearer: &str,
+        asked_tenant: Option<TenantId>,
+        peer: Option<IpAddr>,
+    ) -> Result<Principal, Error> {
+        self.principal_at(Now::read(), bearer, asked_tenant, peer).await
     }
 
     pub(crate) async fn principal_at(
@@ -91,8 +120,9 @@ impl Verifier {
         now: Now,
         bearer: &str,
         asked_tenant: Option<TenantId>,
+        peer: Option<IpAddr>,
     ) -> Result<Principal, Error> {
-        let principal = self.holder(now, bearer).await?;
+        let principal = self.holder(now, bearer, peer).await?;
         let Some(tenant) = asked_tenant else { return Ok(principal) };
         if !principal.platform {
             // A permission that no tenant's key can hold; whether the named tenant exists makes no difference.
@@ -104,22 +134,53 @@ impl Verifier {
         Ok(Principal { tenant, require_etag, ..principal })
     }
 
-    async fn holder(&self, now: Now, bearer: &str) -> Result<Principal, Error> {
-        let token = Token::parse(bearer).ok_or(Error::Unauthenticated(REFUSED))?;
+    async fn holder(&self, now: Now, bearer: &str, peer: Option<IpAddr>) -> Result<Principal, Error> {
         let digest: [u8; 32] = Sha256::digest(bearer).into();
-        let kept = self.0.credentials.get(&digest).and_then(|kept| kept.fresh(now));
-        if let Some(principal) = kept {
-            return if expired(principal.expire_time, now) {
-                Err(Error::Unauthenticated(REFUSED))
-            } else {
-                Ok(principal)
-            };
+        let kept = self.0.credentials.get(&digest);
+        let held = kept.is_some();
+        // One that has expired since may have been extended.
+        let fresh = kept.and_then(|kept| kept.fresh(now)).filter(|principal| !expired(principal.expire_time, now));
+        if let Some(principal) = fresh {
+            return Ok(principal);
         }
+        let claim = self.claim(now, bearer).ok_or(Error::Unauthenticated(REFUSED))?;
+        let counted = if held { None } else { Some(self.0.look_ups.admit(now.instant, network(peer).as_deref())?) };
+        let principal = match &claim {
+            Claim::Own(token) => self.look_up(token, now).await,
+            Claim::Issued(assertion) => issuers::principal(&self.0.db, assertion).await,
+        };
+        match &principal {
+            // A look-up that was for nothing counts.
+            Err(Error::Unauthenticated(_)) => drop(self.0.credentials.remove(&digest)),
+            answer => {
+                if let Ok(principal) = answer {
+                    self.0.credentials.insert(digest, Kept { since: now.instant, value: principal.clone() });
+                }
+                if let Some(counted) = counted {
+                    counted.give_back(now.instant);
+                }
+            }
+        }
+        principal
+    }
+
+    /// What a text claims, as far as can be told without the database. What is not a credential of our own is a JWT.
+    fn claim(&self, now: Now, bearer: &str) -> Option<Claim> {
+        match bearer.starts_with("stead_") {
+            true => Token::parse(bearer).map(Claim::Own),
+            false => self.0.issuers.verify(bearer, now.time).map(Claim::Issued),
+        }
+    }
+
+    async fn look_up(&self, token: &Token, now: Now) -> Result<Principal, Error> {
         let mut db = self.0.db.app.tenant(token.tenant).await?;
-        let found = store::find_credential(&mut db, token.id).await?;
+        let found = store::find_credential(&mut db, token.kind, token.id).await?;
         drop(db);
-        let principal = judge(&token, found, now)?;
-        self.0.credentials.insert(digest, Kept { since: now.instant, value: principal.clone() });
+        let used_lately = found.as_ref().is_none_or(|found| found.used_lately);
+        let principal = judge(token, found, now)?;
+        if !used_lately {
+            self.0.aside.key_used(token.tenant, token.id);
+        }
         Ok(principal)
     }
 
@@ -147,32 +208,62 @@ impl fmt::Debug for Verifier {
 
 /// Decides on a credential. The secret is compared first, and also when there is no key, so that only whoever holds the
 /// secret can learn anything more, by words or by time.
-fn judge(token: &Token, found: Option<Credential>, now: Now) -> Result<Principal, Error> {
+fn judge(token: &Token, found: Option<Found>, now: Now) -> Result<Principal, Error> {
     let hash = found.as_ref().map_or(&NO_HASH[..], |found| &found.secret_hash);
     let matches = bool::from(hash.ct_eq(&token.hash()));
-    let Some(key) = found.filter(|key| matches && holds(key, now)) else {
+    let Some(found) = found.filter(|found| matches && holds(found, now)) else {
         return Err(Error::Unauthenticated(REFUSED));
     };
-    if key.tenant_suspended {
-        return Err(Error::Precondition {
-            reason: "TENANT_SUSPENDED",
-            words: "the tenant is suspended: ask the platform's operator to resume it".into(),
-        });
+    if found.tenant_suspended {
+        return Err(suspended());
     }
-    let stored: Permissions = key.permissions.iter().map(String::as_str).collect();
+    let role = found.roles.as_deref().and_then(Role::highest);
+    let platform = token.tenant == TenantId::PLATFORM;
     Ok(Principal {
         tenant: token.tenant,
-        subject: key.subject.into(),
-        permissions: stored.and(model::bound(token.tenant)),
-        platform: token.tenant == TenantId::PLATFORM,
-        require_etag: key.require_etag,
-        api_key: token.id,
-        expire_time: key.expire_time,
+        permissions: permissions(&found, role).and(model::bound(token.tenant)),
+        subject: acting(&found.subject, platform).into(),
+        platform,
+        require_etag: found.require_etag,
+        role,
+        credential: match token.kind {
+            Kind::Key => Credential::ApiKey(token.id),
+            Kind::Session => Credential::Session(token.id),
+        },
+        expire_time: found.expire_time,
     })
 }
 
-fn holds(key: &Credential, now: Now) -> bool {
-    !key.revoked && !key.tenant_deleted && key.subject_live && !expired(key.expire_time, now)
+/// The name that a subject acts under. An operator's differs from that of any tenant's own service, so that an audit log tells
+/// them apart, and neither answers for the other's request ids.
+fn acting(subject: &str, platform: bool) -> String {
+    match subject.strip_prefix("services/") {
+        Some(slug) if platform => format!("operators/{slug}"),
+        _ => subject.to_owned(),
+    }
+}
+
+/// What a credential was given, and of that, when it acts as a user, what the user's roles bring.
+fn permissions(found: &Found, role: Option<Role>) -> Permissions {
+    let everything = Permissions::platform();
+    let given = found.permissions.as_ref().map(|names| names.iter().map(String::as_str).collect());
+    let brought = match found.subject.starts_with("users/") {
+        true => role.map(Role::permissions).unwrap_or_default(),
+        false => everything,
+    };
+    given.unwrap_or(everything).and(brought)
+}
+
+fn holds(found: &Found, now: Now) -> bool {
+    !found.revoked && !found.tenant_deleted && found.subject_live && !expired(found.expire_time, now)
+}
+
+/// What whoever proved to belong to a suspended tenant hears.
+pub(super) fn suspended() -> Error {
+    Error::Precondition {
+        reason: "TENANT_SUSPENDED",
+        words: "the tenant is suspended: ask the platform's operator to resume it".into(),
+    }
 }
 
 fn expired(expire_time: Option<DateTime<Utc>>, now: Now) -> bool {
@@ -186,17 +277,19 @@ pub async fn record_access(db: &Database, call: &Call) -> Result<(), Error> {
         return Ok(());
     }
     let mut db = db.app.tenant(tenant).await?;
-    let recorded = store::record_access(&mut db, &call.journal_facts(None), collection(call.method_name())).await?;
+    let facts = call.journal_facts(None);
+    let recorded = store::record(&mut db, &facts, "access", collection(call.method_name()), None).await?;
     if recorded { Ok(()) } else { Err(Error::unavailable("TENANT_CONTEXT_LOST")) }
 }
 
 /// The collection that a method reads, as the journal names it.
 fn collection(method: &str) -> &'static str {
-    match method.split_once("Service/").map(|(service, _)| service) {
-        Some("Product" | "Search") => "products",
-        Some("User") => "users",
-        Some("Auth") => "apiKeys",
-        Some("Audit") => "auditEntries",
+    match method.split_once("Service/") {
+        Some(("Product" | "Search", _)) => "products",
+        Some(("User", _)) => "users",
+        Some(("Auth", "ListSessions")) => "sessions",
+        Some(("Auth", _)) => "apiKeys",
+        Some(("Audit", _)) => "auditEntries",
         _ => "tenants",
     }
 }

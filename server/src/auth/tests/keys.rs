@@ -38,7 +38,7 @@ async fn the_command_line_makes_lists_and_revokes_keys() {
     assert_eq!(unknown.to_string(), "tenant `platform` does not exist");
     let platform = NewKey::of_service("till", Permissions::platform());
     let refused = keys::create(&mut world.owner, acme, platform).await.unwrap_err();
-    assert_eq!(fields(&refused.into()), ["permissions[7]", "permissions[8]"]);
+    assert_eq!(fields(&refused.into()), ["permissions[9]", "permissions[10]"]);
 
     let mut all = world.fresh.connect(Role::Superuser).await;
     let journal: Vec<(String, String, String)> = sqlx::query_as(
@@ -83,6 +83,6 @@ async fn what_the_platform_reads_inside_a_tenant_is_on_record_there() {
     .await
     .unwrap();
     let entry =
-        |kind: &str, method: &str| (world.acme.0, kind.to_owned(), "services/till".to_owned(), method.to_owned());
+        |kind: &str, method: &str| (world.acme.0, kind.to_owned(), "operators/till".to_owned(), method.to_owned());
     assert_eq!(entries, [entry("products", "ProductService/ListProducts"), entry("users", "UserService/GetUser")]);
 }

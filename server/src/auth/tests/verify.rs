@@ -16,7 +16,7 @@ use crate::{
     },
     error::Error,
     permissions::Permissions,
-    principal::TenantId,
+    principal::{Credential, TenantId},
 };
 
 #[tokio::test]
@@ -25,7 +25,8 @@ async fn a_key_that_holds_tells_whose_call_it_is() {
     let token = world.key(Holder::Tenant("acme")).await;
     let principal = world.verify(&token.reveal(), None).await.unwrap();
     assert_eq!((principal.tenant, &*principal.subject), (world.acme, "services/till"));
-    assert_eq!((principal.api_key, principal.platform, principal.require_etag), (token.id, false, false));
+    assert_eq!((principal.platform, principal.require_etag, principal.role), (false, false, None));
+    assert_eq!(principal.credential, Credential::ApiKey(token.id));
     assert_eq!(principal.permissions, Permissions::tenant());
 
     let operator = world.key(Holder::Platform).await;
@@ -107,6 +108,18 @@ async fn a_suspended_tenant_is_told_to_the_holder_of_its_key_alone() {
 }
 
 #[tokio::test]
+async fn what_is_remembered_of_a_key_lets_nobody_in_with_another_secret() {
+    let mut world = World::new().await;
+    let (good, mut forged) = (world.key(Holder::Tenant("acme")).await, world.key(Holder::Tenant("acme")).await);
+    forged.id = good.id;
+    let now = Now::read();
+    world.verifier.principal_at(now, &good.reveal(), None, None).await.unwrap();
+    let refused = world.verifier.principal_at(now, &forged.reveal(), None, None).await.unwrap_err();
+    assert!(matches!(refused, Error::Unauthenticated(REFUSED)));
+    world.verifier.principal_at(now, &good.reveal(), None, None).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_is_cached_is_gone_within_a_second() {
     let mut world = World::new().await;
     let expire_time = Some(Utc::now() + Duration::from_secs(3600));
@@ -115,24 +128,24 @@ async fn what_is_cached_is_gone_within_a_second() {
     let (text, operator) = (token.reveal(), world.key(Holder::Platform).await.reveal());
     let start = Now { instant: Instant::now(), time: Utc::now() };
     let after = |millis| Now { instant: start.instant + Duration::from_millis(millis), ..start };
-    world.verifier.principal_at(start, &text, None).await.unwrap();
-    world.verifier.principal_at(start, &operator, Some(world.acme)).await.unwrap();
+    world.verifier.principal_at(start, &text, None, None).await.unwrap();
+    world.verifier.principal_at(start, &operator, Some(world.acme), None).await.unwrap();
 
     keys::revoke(&mut world.owner, Holder::Tenant("acme"), &format!("apiKeys/{}", key.id)).await.unwrap();
     world.alter("update stead.tenants set delete_time = now() where slug = 'acme'".into()).await;
     for (millis, holds) in [(0, true), (899, true), (900, false), (901, false)] {
-        assert_eq!(world.verifier.principal_at(after(millis), &text, None).await.is_ok(), holds, "{millis}");
-        let inside = world.verifier.principal_at(after(millis), &operator, Some(world.acme)).await;
+        assert_eq!(world.verifier.principal_at(after(millis), &text, None, None).await.is_ok(), holds, "{millis}");
+        let inside = world.verifier.principal_at(after(millis), &operator, Some(world.acme), None).await;
         assert_eq!(inside.is_ok(), holds, "{millis}");
     }
 
     // A refusal is not kept: what is put right holds at once.
     world.alter("update stead.tenants set delete_time = null".into()).await;
     world.alter(format!("update stead.api_keys set revoke_time = null where id = '{}'", key.id)).await;
-    world.verifier.principal_at(after(1002), &text, None).await.unwrap();
+    world.verifier.principal_at(after(1002), &text, None, None).await.unwrap();
     // Expiry does not wait for the cache.
     let expired = Now { time: key.expire_time.unwrap(), ..after(1003) };
-    let refused = world.verifier.principal_at(expired, &text, None).await.unwrap_err();
+    let refused = world.verifier.principal_at(expired, &text, None, None).await.unwrap_err();
     assert!(matches!(refused, Error::Unauthenticated(REFUSED)));
 }
 
@@ -145,7 +158,7 @@ async fn the_platform_alone_names_the_tenant_it_acts_in() {
 
     let inside = world.verify(&operator, Some(world.globex)).await.unwrap();
     assert_eq!((inside.tenant, inside.platform, inside.require_etag), (world.globex, true, true));
-    assert_eq!(&*inside.subject, "services/till");
+    assert_eq!(&*inside.subject, "operators/till");
 
     let made_up = TenantId(Uuid::now_v7());
     let (code, words, _) = world.refusal(&operator, Some(made_up)).await;

@@ -43,25 +43,22 @@ impl Service {
         violations.into_result()?;
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
+        // Before, since what is read row by row cannot be asked again.
+        db.was_stale().await?;
         let (mut users, mut bytes, mut found) = (vec![], 0, vec![false; ids.len()]);
-        loop {
-            let (mut rows, mut next) = (store::find_all(&mut db, &ids), 0);
-            // One row at a time: profiles that a mask leaves out never stand in memory together.
-            while let Some(user) = rows.try_next().await? {
-                let at = next + ids[next..].iter().position(|id| *id == user.id).unwrap_or_default();
-                (found[at], next) = (true, at + 1);
-                let user: v1::User = mask.applied(user.into());
-                bytes += user.encoded_len() + 6;
-                if bytes > ANSWER_BYTES {
-                    return Err(Error::ResultTooLarge { fit: at });
-                }
-                users.push(user);
+        let (mut rows, mut next) = (store::find_all(&mut db, &ids), 0);
+        // One row at a time: profiles that a mask leaves out never stand in memory together.
+        while let Some(user) = rows.try_next().await? {
+            let at = next + ids[next..].iter().position(|id| *id == user.id).unwrap_or_default();
+            (found[at], next) = (true, at + 1);
+            let user: v1::User = mask.applied(user.into());
+            bytes += user.encoded_len() + 6;
+            if bytes > ANSWER_BYTES {
+                return Err(Error::ResultTooLarge { fit: at });
             }
-            drop(rows);
-            if next > 0 || !db.was_stale().await? {
-                break;
-            }
+            users.push(user);
         }
+        drop(rows);
         let mut absent = Violations::default();
         for (at, name) in request.names.iter().enumerate().filter(|(at, _)| !found[*at]) {
             let rule = format!("names `{name}`, which does not exist: check the name");

@@ -11,6 +11,7 @@ use crate::{
     etag,
     filter::{Choice, DELETED, Field, Index, Kind, exact},
     page::{KeyKind, KeyValue, OrderKey},
+    permissions,
     rules::{Violations, to_struct, to_timestamp},
 };
 
@@ -176,13 +177,13 @@ pub(super) struct NewUser {
 }
 
 impl NewUser {
-    /// Reads a whole user.
-    pub(super) fn read(user: v1::User, violations: &mut Violations) -> NewUser {
+    /// Reads a whole user; `authority` is the highest role that the caller may give.
+    pub(super) fn read(user: v1::User, authority: Option<permissions::Role>, violations: &mut Violations) -> NewUser {
         violations.text("user.display_name", &user.display_name, 0, 200);
         NewUser {
             email: email("user.email", &user.email, violations),
             username: username("user.username", &user.username, violations),
-            roles: roles(&user.roles, violations),
+            roles: roles(&user.roles, authority, violations),
             profile: Value::Object(violations.object("user.profile", user.profile)),
             state: state(user.state, violations),
             display_name: user.display_name,
@@ -211,8 +212,13 @@ const OUTPUT_ONLY: &[&str] =
     &["name", "last_login_time", "etag", "create_time", "update_time", "delete_time", "purge_time"];
 
 impl UserPatch {
-    /// Reads the masked fields of a user.
-    pub(super) fn read(user: v1::User, mask: Option<prost_types::FieldMask>, violations: &mut Violations) -> UserPatch {
+    /// Reads the masked fields of a user; `authority` is the highest role that the caller may give.
+    pub(super) fn read(
+        user: v1::User,
+        mask: Option<prost_types::FieldMask>,
+        authority: Option<permissions::Role>,
+        violations: &mut Violations,
+    ) -> UserPatch {
         let paths = match mask.filter(|mask| !mask.paths.is_empty()) {
             None => populated(&user),
             // Whoever is disabled stays so when everything else is replaced.
@@ -231,7 +237,7 @@ impl UserPatch {
                     violations.text("user.display_name", &user.display_name, 0, 200);
                     patch.display_name = Some(user.display_name.clone());
                 }
-                "roles" => patch.roles = Some(roles(&user.roles, violations)),
+                "roles" => patch.roles = Some(roles(&user.roles, authority, violations)),
                 "state" if user.state == 0 => {
                     violations.add("user.state", "is not set: send STATE_ACTIVE or STATE_DISABLED");
                 }
@@ -272,6 +278,11 @@ fn populated(user: &v1::User) -> Vec<String> {
 }
 
 fn email(field: &str, email: &str, violations: &mut Violations) -> Unique {
+    // Composing takes time and memory by the length, and shortens a text, but not to a quarter.
+    if email.len() > 4 * 254 {
+        violations.add(field, format!("has {} bytes, not 3 to 254: send another", email.len()));
+        return Unique::of("");
+    }
     let email = Unique::of(email);
     let strange = |letter: char| letter.is_whitespace() || letter.is_control();
     let sides: Vec<_> = email.text.split('@').collect();
@@ -285,20 +296,27 @@ fn email(field: &str, email: &str, violations: &mut Violations) -> Unique {
     email
 }
 
+/// The address of somebody who signs in, as users are told apart by it.
+pub(crate) fn email_key(field: &str, text: &str, violations: &mut Violations) -> String {
+    email(field, text, violations).key
+}
+
 /// The empty name means that there is none.
 fn username(field: &str, username: &str, violations: &mut Violations) -> Option<Unique> {
     if username.is_empty() {
         return None;
     }
-    let username = Unique::of(username);
+    // Of a letter's 4 bytes composing leaves a quarter at least.
+    let overlong = username.len() > 64 * 4 * 4;
+    let username = Unique::of(if overlong { "" } else { username });
     let fits = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '_' | '-');
-    if username.text.chars().count() > 64 || !username.text.chars().all(fits) {
+    if overlong || username.text.chars().count() > 64 || !username.text.chars().all(fits) {
         violations.add(field, "is not of 1 to 64 letters, digits, `.`, `_` and `-`");
     }
     Some(username)
 }
 
-fn roles(sent: &[i32], violations: &mut Violations) -> Vec<String> {
+fn roles(sent: &[i32], authority: Option<permissions::Role>, violations: &mut Violations) -> Vec<String> {
     if sent.len() > ROLES.len() {
         violations
             .add("user.roles", format!("has {} entries, more than there are roles: send each role once", sent.len()));
@@ -315,6 +333,11 @@ fn roles(sent: &[i32], violations: &mut Violations) -> Vec<String> {
             Some((_, name)) if roles.iter().any(|role| role == name) => {
                 violations.add(format!("user.roles[{at}]"), "stands there twice: send each role once");
             }
+            Some((_, name)) if permissions::Role::highest(&[name]) > authority => violations.add(
+                format!("user.roles[{at}]"),
+                "is not yours to give, because it brings a permission that your own credential lacks: leave it out, or ask \
+                 somebody who holds it",
+            ),
             Some((_, name)) => roles.push((*name).to_owned()),
         }
     }
@@ -369,11 +392,26 @@ mod tests {
 
     #[test]
     fn roles_are_known_and_stand_once() {
-        let faults = |sent: &[i32]| broken(|violations| drop(roles(sent, violations)));
+        let faults = |sent: &[i32]| broken(|violations| drop(roles(sent, Some(permissions::Role::Owner), violations)));
         assert_eq!(faults(&[1, 2, 3, 4]), 0);
         assert_eq!(faults(&[0]), 1);
         assert_eq!(faults(&[5]), 1);
         assert_eq!(faults(&[1, 1]), 1);
         assert_eq!(faults(&[1, 2, 3, 4, 1]), 1);
+    }
+
+    #[test]
+    fn nobody_gives_a_role_above_their_own() {
+        let faults = |authority| broken(|violations| drop(roles(&[1, 2, 3, 4], authority, violations)));
+        let above = [None].into_iter().chain(permissions::Role::ALL.map(Some)).map(faults);
+        assert_eq!(above.collect::<Vec<_>>(), [4, 3, 2, 1, 0]);
+    }
+
+    #[test]
+    fn who_signs_in_is_known_by_the_same_key() {
+        let key = |text: &str| broken(|violations| drop(email_key("email", text, violations)));
+        assert_eq!((key("Ada@Example.com"), key("ada"), key(&format!("a@{}", "x".repeat(1 << 20)))), (0, 1, 1));
+        let mut violations = Violations::default();
+        assert_eq!(email_key("email", "Ada@Example.com", &mut violations), "ada@example.com");
     }
 }

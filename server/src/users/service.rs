@@ -21,16 +21,14 @@ use crate::{
     listing::{self, List},
     mask::ReadMask,
     page::{Asked, Page},
-    principal::Call,
+    permissions::Role,
+    principal::{Call, Principal},
     rules::Violations,
     seal::Seal,
 };
 
 /// How often an update that may create looks again.
 const ATTEMPTS: usize = 4;
-
-/// The revision that a write expects, and the field that said so.
-type Expected = (Option<i64>, &'static str);
 
 /// Users over gRPC.
 #[derive(Clone, Debug)]
@@ -42,8 +40,8 @@ pub struct Service {
 
 impl Service {
     /// A service on the database.
-    pub fn new(db: Database, seal: Arc<Seal>) -> Service {
-        Service { db, seal, hasher: Hasher::new() }
+    pub fn new(db: Database, seal: Arc<Seal>, hasher: Hasher) -> Service {
+        Service { db, seal, hasher }
     }
 
     async fn create(&self, call: Call, mut request: v1::CreateUserRequest) -> Result<Response<v1::User>, Error> {
@@ -52,7 +50,7 @@ impl Service {
         let write =
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let id = violations.new_id("user_id", &request.user_id);
-        let new = NewUser::read(request.user.unwrap_or_default(), &mut violations);
+        let new = NewUser::read(request.user.unwrap_or_default(), call.principal.authority(), &mut violations);
         violations.into_result()?;
         let hash = match password {
             Some(password) if !write.validate_only => Some(self.hasher.hash(password, call.deadline).await?),
@@ -107,22 +105,24 @@ impl Service {
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let user = request.user.unwrap_or_default();
         let id = violations.name("user.name", "users", &user.name);
-        let expected = (etag::expected(&call.principal, id, &user.etag), "user.etag");
+        let target = Target::of(&call.principal, id, (&user.etag, "user.etag"));
         // An etag is of a user that was there. The rules of a whole user bind only if it turns out that one is created.
         let mut faults = Violations::default();
         if id.is_nil() || id.is_max() {
             faults.add("user.name", "names no user that could be created: use a UUID of your own making");
         }
-        let new = (request.allow_missing && user.etag.is_empty()).then(|| NewUser::read(user.clone(), &mut faults));
-        let patch = UserPatch::read(user, request.update_mask, &mut violations);
+        let authority = call.principal.authority();
+        let creates = request.allow_missing && user.etag.is_empty();
+        let new = creates.then(|| NewUser::read(user.clone(), authority, &mut faults));
+        let patch = UserPatch::read(user, request.update_mask, authority, &mut violations);
         violations.into_result()?;
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
-        let Some(new) = new else { return self.change(&mut db, &write, id, expected, &patch).await };
+        let Some(new) = new else { return self.change(&mut db, &write, target, &patch).await };
         // Somebody else may create or delete it between two looks.
         for _ in 0..ATTEMPTS {
-            let changed = self.change(&mut db, &write, id, expected, &patch).await;
+            let changed = self.change(&mut db, &write, target, &patch).await;
             let (Err(Error::NotFound { .. }) | Err(Error::Conflict)) = &changed else {
                 return changed;
             };
@@ -144,12 +144,12 @@ impl Service {
         let write =
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let id = violations.name("name", "users", &request.name);
-        let expected = (etag::expected(&call.principal, id, &request.etag), "etag");
+        let target = Target::of(&call.principal, id, (&request.etag, "etag"));
         violations.into_result()?;
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
-        let deleted = self.watched(&mut db, &write, id, expected, None).await;
+        let deleted = self.watched(&mut db, &write, target, None).await;
         let (Err(Error::NotFound { .. }), true) = (&deleted, request.allow_missing) else { return deleted };
         let gone = store::find(&mut db, id, true).await?;
         if gone.as_ref().is_some_and(|user| user.delete_time.is_none()) {
@@ -164,19 +164,19 @@ impl Service {
         let write =
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let id = violations.name("name", "users", &request.name);
-        let revision = etag::expected(&call.principal, id, &request.etag);
+        let target = Target::of(&call.principal, id, (&request.etag, "etag"));
         violations.into_result()?;
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
-        let written = store::undelete(&mut db, &write, id, revision).await;
+        let written = store::undelete(&mut db, &write, id, target.revision, &target.above()).await;
         let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
             let found = store::find(&mut db, id, true).await?;
             write.end(&mut db).await?;
             return Err(match found {
                 None => missing(id),
                 Some(user) if user.delete_time.is_none() => not_deleted(),
-                Some(user) => stale(&user, (revision, "etag")),
+                Some(user) => target.unfit(&user),
             });
         };
         write.end(&mut db).await?;
@@ -205,9 +205,10 @@ impl Service {
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
         write.begin(&mut db).await?;
-        let written = store::set_password(&mut db, &write, id, hash.as_deref()).await;
+        let target = Target { id, revision: None, field: "etag", caller: &call.principal };
+        let written = store::set_password(&mut db, &write, id, hash.as_deref(), &target.above()).await;
         let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
-            return Err(self.refusal(&mut db, &write, id, (None, "etag")).await?);
+            return Err(self.refusal(&mut db, &write, target).await?);
         };
         write.end(&mut db).await?;
         Ok(outcome.answer(v1::User::from))
@@ -234,16 +235,15 @@ impl Service {
         &self,
         db: &mut TenantConnection,
         write: &Write,
-        id: Uuid,
-        expected: Expected,
+        target: Target<'_>,
         patch: &UserPatch,
     ) -> Result<Response<v1::User>, Error> {
         if patch.ends_ownership() {
-            return self.watched(db, write, id, expected, Some(patch)).await;
+            return self.watched(db, write, target, Some(patch)).await;
         }
-        let written = store::update(db, write, id, expected.0, patch).await;
+        let written = store::update(db, write, target.id, target.revision, patch, &target.above()).await;
         let Some(outcome) = idempotency::settle(db, &self.seal, write, written).await? else {
-            return Err(self.refusal(db, write, id, expected).await?);
+            return Err(self.refusal(db, write, target).await?);
         };
         write.end(db).await?;
         Ok(outcome.answer(v1::User::from))
@@ -257,10 +257,10 @@ impl Service {
         &self,
         db: &mut TenantConnection,
         write: &Write,
-        id: Uuid,
-        expected: Expected,
+        target: Target<'_>,
         patch: Option<&UserPatch>,
     ) -> Result<Response<v1::User>, Error> {
+        let (Target { id, revision, .. }, above) = (target, target.above());
         if !write.validate_only {
             db.begin().await?;
         }
@@ -268,8 +268,8 @@ impl Service {
         store::set_mark(db).await?;
         let written = match patch {
             _ if last_owner => Ok(None),
-            Some(patch) => store::update(db, write, id, expected.0, patch).await,
-            None => store::delete(db, write, id, expected.0).await,
+            Some(patch) => store::update(db, write, id, revision, patch, &above).await,
+            None => store::delete(db, write, id, revision, &above).await,
         };
         if written.is_err() {
             store::return_to_mark(db).await?;
@@ -277,8 +277,8 @@ impl Service {
         let written = written.map(|user| user.map(Some));
         let answer = match idempotency::settle(db, &self.seal, write, written).await? {
             Some(outcome) => Ok(outcome.answer(|user| answer(id, user))),
-            None if last_owner => Err(last_owner_stays()),
-            None => Err(self.refusal(db, write, id, expected).await?),
+            None if last_owner && above.is_empty() => Err(last_owner_stays()),
+            None => Err(self.refusal(db, write, target).await?),
         };
         if write.validate_only {
             write.end(db).await?;
@@ -289,19 +289,42 @@ impl Service {
     }
 
     /// Why a write found no row to write.
-    async fn refusal(
-        &self,
-        db: &mut TenantConnection,
-        write: &Write,
-        id: Uuid,
-        expected: Expected,
-    ) -> Result<Error, Error> {
-        let found = store::find(db, id, false).await?;
+    async fn refusal(&self, db: &mut TenantConnection, write: &Write, target: Target<'_>) -> Result<Error, Error> {
+        let found = store::find(db, target.id, false).await?;
         write.end(db).await?;
         Ok(match found {
-            None => missing(id),
-            Some(user) => stale(&user, expected),
+            None => missing(target.id),
+            Some(user) => target.unfit(&user),
         })
+    }
+}
+
+/// Who is to be written, at which revision, and by whom.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    id: Uuid,
+    revision: Option<i64>,
+    /// Where the request says the revision.
+    field: &'static str,
+    caller: &'a Principal,
+}
+
+impl Target<'_> {
+    fn of<'a>(caller: &'a Principal, id: Uuid, (etag, field): (&str, &'static str)) -> Target<'a> {
+        Target { id, revision: etag::expected(caller, id, etag), field, caller }
+    }
+
+    /// The roles that nobody may have whom the caller writes. The write itself looks at them, in the row that it locked.
+    fn above(&self) -> Vec<String> {
+        Role::above(self.caller.authority())
+    }
+
+    /// The refusal of a write whose user is there, but was not as it should be when the write looked.
+    fn unfit(&self, user: &User) -> Error {
+        match self.caller.may_write(&user.roles) {
+            Ok(()) => etag::refusal(self.revision, self.field, user.id, user.revision).unwrap_or(Error::Conflict),
+            Err(above) => above,
+        }
     }
 }
 
@@ -312,11 +335,6 @@ fn answer(id: Uuid, user: Option<User>) -> v1::User {
 
 fn missing(id: Uuid) -> Error {
     Error::NotFound { kind: "user", name: format!("users/{id}") }
-}
-
-/// The refusal of a write whose user is there, but was not as it should be when the write looked.
-fn stale(user: &User, (expected, field): Expected) -> Error {
-    etag::refusal(expected, field, user.id, user.revision).unwrap_or(Error::Conflict)
 }
 
 fn not_deleted() -> Error {

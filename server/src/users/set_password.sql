@@ -1,5 +1,6 @@
--- Sets a live user's password, or removes it when there is no hash: a row when the user is there. The user's row is locked
--- first, so that this and a deletion take turns; it is not changed, for the password is no part of its revision.
+-- Sets a live user's password, or removes it when there is no hash: a row when the user is there and has no role above the
+-- caller. The user's row is locked first, so that this, a deletion and a sign-in take turns; it is not changed, for the
+-- password is no part of its revision. The user's sessions end by a trigger.
 with ctx as materialized (
   select set_config('stead.request', $1, true), stead.now() as now
 ), u as materialized (
@@ -8,6 +9,7 @@ with ctx as materialized (
     u.create_time, u.update_time, u.delete_time
   from stead.users u, ctx
   where u.tenant_id = $2::uuid and u.id = $3::uuid and u.delete_time is null
+    and not u.roles && $9::text[]
   for no key update of u
 ), w as (
   insert into stead.user_credentials as c (tenant_id, user_id, password_hash, update_time)

@@ -16,31 +16,18 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 
 pub(super) async fn find(db: &mut TenantConnection, id: Uuid, show_deleted: bool) -> Result<Option<User>> {
     let tenant = db.tenant().0;
-    loop {
-        let found = sqlx::query_file_as!(User, "src/users/find.sql", tenant, id, show_deleted);
-        let found = found.fetch_optional(&mut *db).await?;
-        if found.is_some() || !db.was_stale().await? {
-            return Ok(found);
-        }
-    }
+    sqlx::query_file_as!(User, "src/users/find.sql", tenant, id, show_deleted).fetch_optional(db).await
 }
 
 /// Finds a live user by what is unique among them.
 pub(super) async fn find_by(db: &mut TenantConnection, handle: &Handle) -> Result<Option<User>> {
     let tenant = db.tenant().0;
-    loop {
-        let found = match handle {
-            Handle::Email(email) => {
-                let found = sqlx::query_file_as!(User, "src/users/find_by_email.sql", tenant, email.key);
-                found.fetch_optional(&mut *db).await?
-            }
-            Handle::Username(name) => {
-                let found = sqlx::query_file_as!(User, "src/users/find_by_username.sql", tenant, name.key);
-                found.fetch_optional(&mut *db).await?
-            }
-        };
-        if found.is_some() || !db.was_stale().await? {
-            return Ok(found);
+    match handle {
+        Handle::Email(email) => {
+            sqlx::query_file_as!(User, "src/users/find_by_email.sql", tenant, email.key).fetch_optional(db).await
+        }
+        Handle::Username(name) => {
+            sqlx::query_file_as!(User, "src/users/find_by_username.sql", tenant, name.key).fetch_optional(db).await
         }
     }
 }
@@ -93,12 +80,14 @@ pub(super) async fn insert(
     .await
 }
 
+/// Changes a live user who has none of the roles `above` the caller.
 pub(super) async fn update(
     db: &mut TenantConnection,
     write: &Write,
     id: Uuid,
     revision: Option<i64>,
     patch: &UserPatch,
+    above: &[String],
 ) -> Result<Option<User>> {
     let email: Option<&Unique> = patch.email.as_ref();
     let username: Option<&Unique> = patch.username.as_ref().and_then(Option::as_ref);
@@ -124,6 +113,7 @@ pub(super) async fn update(
         write.method,
         write.request_id,
         write.mark,
+        above,
     )
     .fetch_optional(db)
     .await
@@ -134,6 +124,7 @@ pub(super) async fn delete(
     write: &Write,
     id: Uuid,
     revision: Option<i64>,
+    above: &[String],
 ) -> Result<Option<User>> {
     sqlx::query_file_as!(
         User,
@@ -146,6 +137,7 @@ pub(super) async fn delete(
         write.method,
         write.request_id,
         write.mark,
+        above,
     )
     .fetch_optional(db)
     .await
@@ -156,6 +148,7 @@ pub(super) async fn undelete(
     write: &Write,
     id: Uuid,
     revision: Option<i64>,
+    above: &[String],
 ) -> Result<Option<User>> {
     sqlx::query_file_as!(
         User,
@@ -168,6 +161,7 @@ pub(super) async fn undelete(
         write.method,
         write.request_id,
         write.mark,
+        above,
     )
     .fetch_optional(db)
     .await
@@ -179,6 +173,7 @@ pub(super) async fn set_password(
     write: &Write,
     id: Uuid,
     password_hash: Option<&str>,
+    above: &[String],
 ) -> Result<Option<User>> {
     sqlx::query_file_as!(
         User,
@@ -191,6 +186,7 @@ pub(super) async fn set_password(
         write.method,
         write.request_id,
         write.mark,
+        above,
     )
     .fetch_optional(db)
     .await

@@ -3,6 +3,7 @@
 
 mod lists;
 mod passwords;
+mod ranks;
 mod reads;
 mod writes;
 
@@ -11,16 +12,16 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use sqlx::Row;
 use stead_api::{servers::user_service_server::UserService, v1};
-use stead_harness::Role;
+use stead_harness::Role as Login;
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
-use super::Service;
+use super::{Hasher, Service};
 use crate::{
     config::{SecretKeys, Value},
     db::{Database, Pool},
-    permissions::Permissions,
+    permissions::{Permissions, Role},
     principal::{Call, TenantId},
     seal::Seal,
 };
@@ -29,23 +30,27 @@ struct World {
     database: stead_harness::Database,
     service: Service,
     tenant: TenantId,
+    /// The user who calls, by the highest role; none for a service that may do everything.
+    role: Option<Role>,
+    permissions: Permissions,
 }
 
 impl World {
     async fn new() -> World {
         let database = stead_harness::Database::fresh().await;
-        let options = database.url(Role::App).parse().unwrap();
+        let options = database.url(Login::App).parse().unwrap();
         let app = Pool::new("stead_app", options, 8, Duration::from_secs(10));
         let seal = Seal::new(&SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap());
-        let service = Service::new(Database { app, platform: None }, Arc::new(seal));
-        let mut world = World { database, service, tenant: TenantId::PLATFORM };
+        let service = Service::new(Database { app, platform: None }, Arc::new(seal), Hasher::new());
+        let (tenant, permissions) = (TenantId::PLATFORM, Permissions::tenant());
+        let mut world = World { database, service, tenant, role: None, permissions };
         world.tenant = world.another_tenant().await;
         world
     }
 
     async fn another_tenant(&self) -> TenantId {
         let tenant = TenantId(Uuid::now_v7());
-        let mut admin = self.database.connect(Role::Superuser).await;
+        let mut admin = self.database.connect(Login::Superuser).await;
         sqlx::query("insert into stead.tenants (id, slug, display_name) values ($1, $2, 'A tenant')")
             .bind(tenant.0)
             .bind(format!("t{}", tenant.0.simple()))
@@ -56,7 +61,12 @@ impl World {
     }
 
     fn call(&self, method: &str) -> Call {
-        Call::for_tests(self.tenant, Permissions::tenant(), &format!("UserService/{method}"))
+        let mut call = Call::for_tests(self.tenant, self.permissions, &format!("UserService/{method}"));
+        if let Some(role) = self.role {
+            call.principal.subject = format!("users/{}", Uuid::nil()).into();
+            call.principal.role = Some(role);
+        }
+        call
     }
 
     async fn send_create(&self, request: v1::CreateUserRequest) -> Result<v1::User, Status> {
@@ -90,20 +100,20 @@ impl World {
     }
 
     async fn text(&self, sql: &'static str) -> String {
-        let mut admin = self.database.connect(Role::Superuser).await;
+        let mut admin = self.database.connect(Login::Superuser).await;
         let row = sqlx::query(sql).bind(self.tenant.0).fetch_one(&mut admin).await.unwrap();
         row.get::<Option<String>, _>(0).unwrap_or_default()
     }
 
     async fn run(&self, sql: &'static str) {
-        let mut admin = self.database.connect(Role::Superuser).await;
+        let mut admin = self.database.connect(Login::Superuser).await;
         sqlx::query(sql).bind(self.tenant.0).execute(&mut admin).await.unwrap();
     }
 
     async fn somebody_waits_for_a_lock(&self) {
         let waiting =
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
-        let mut admin = self.database.connect(Role::Superuser).await;
+        let mut admin = self.database.connect(Login::Superuser).await;
         while sqlx::query(waiting).fetch_one(&mut admin).await.unwrap().get::<i64, _>(0) == 0 {}
     }
 

@@ -1,11 +1,12 @@
--- Brings a deleted user back: a row when it did, none when the user is missing, live or at another revision.
+-- Brings a deleted user back: a row when it did, none when the user is missing, live or at another revision, or has a role
+-- above the caller.
 with ctx as materialized (
   select set_config('stead.request', $1, true), stead.now() as now
 ), w as (
   update stead.users u set delete_time = null, update_time = greatest(ctx.now, u.update_time), revision = u.revision + 1
   from ctx
   where u.tenant_id = $2::uuid and u.id = $3::uuid and u.delete_time is not null
-    and ($4::bigint is null or u.revision = $4)
+    and ($4::bigint is null or u.revision = $4) and not u.roles && $9::text[]
   returning
     u.id, u.email, u.email_key, u.username, u.display_name, u.roles, u.profile, u.state, u.last_login_time, u.revision,
     u.create_time, u.update_time, u.delete_time

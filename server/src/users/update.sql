@@ -1,5 +1,5 @@
 -- Changes a user by mask: a row when it is now as asked (changed or so before), none when it is missing or at another
--- revision. A change that changes nothing keeps the revision and writes no journal entry.
+-- revision, or has a role above the caller. A change that changes nothing keeps the revision and writes no journal entry.
 with ctx as materialized (
   select set_config('stead.request', $1, true), stead.now() as now
 ), cur as materialized (
@@ -8,7 +8,7 @@ with ctx as materialized (
     u.create_time, u.update_time, u.delete_time, u.username_key
   from stead.users u, ctx
   where u.tenant_id = $2::uuid and u.id = $3::uuid and u.delete_time is null
-    and ($4::bigint is null or u.revision = $4)
+    and ($4::bigint is null or u.revision = $4) and not u.roles && $20::text[]
   for no key update of u
 ), new as (
   select

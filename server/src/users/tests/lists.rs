@@ -195,10 +195,10 @@ async fn an_index_finds_whom_a_leading_comparison_asks_for() {
                  case when n % 5000 = 0 then array['owner'] when n % 1000 = 0 then array['admin', 'editor'] else array['viewer'] end,
                  case when n % 3000 = 1 then 'disabled' else 'active' end, case when n % 3000 = 2 then now() end
                from generate_series(1, 30000) n").await;
-    let mut admin = world.database.connect(Role::Superuser).await;
+    let mut admin = world.database.connect(Login::Superuser).await;
     sqlx::query("vacuum (analyze) stead.users").execute(&mut admin).await.unwrap();
     let principal = world.call("ListUsers").principal;
-    let app = Pool::new("stead_app", world.database.url(Role::App).parse().unwrap(), 1, Duration::from_secs(10));
+    let app = Pool::new("stead_app", world.database.url(Login::App).parse().unwrap(), 1, Duration::from_secs(10));
     let seal = Seal::new(&SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap());
     for (filter, order_by) in [
         ("email = \"e77@x\"", "create_time"),

@@ -2,6 +2,7 @@
 //! Leaves what makes the server ready to its caller, and measuring to `telemetry`.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,13 +10,28 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
+use crate::listener::{Peers, Place};
 use crate::telemetry;
 
 /// A scrape that is under way when the server stops may take this long to finish.
 const STOP_BOUND: Duration = Duration::from_secs(1);
+/// How many requests may be under way, and how many of them from one address.
+const PLACES: (usize, usize) = (64, 16);
+/// How long the head of a request may take, and then all of it with its answer. Each connection carries one request, so a
+/// peer that is slow or silent is gone after that.
+const HEAD_BOUND: Duration = Duration::from_secs(5);
+const REQUEST_BOUND: Duration = Duration::from_secs(10);
+const HEAD_BYTES: usize = 16 * 1024;
+/// When no connection can be accepted, trying at once again would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether the server wants calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,27 +43,45 @@ pub enum Readiness {
 }
 
 /// Serves the side port until `stop`.
-pub async fn serve(
-    listener: TcpListener,
-    readiness: watch::Receiver<Readiness>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let graceful = async move {
-        stop.await;
-        // The receiver is gone only when serving has ended by itself.
-        let _ = stopping.send(());
-    };
-    let served = axum::serve(listener, routes(readiness)).with_graceful_shutdown(graceful);
-    let bound = async move {
-        match stopped.await {
-            Ok(()) => tokio::time::sleep(STOP_BOUND).await,
-            Err(_) => std::future::pending().await,
+pub async fn serve(listener: TcpListener, readiness: watch::Receiver<Readiness>, stop: impl Future<Output = ()>) {
+    let routes = routes(readiness);
+    let peers = Peers::of(PLACES.0, PLACES.1, 0);
+    let mut open = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut stop => break,
+            Some(_) = open.join_next(), if !open.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => match peers.admit(address.ip()) {
+                Ok(place) => drop(open.spawn(answer(stream, routes.clone(), place))),
+                Err(_) => drop(stream),
+            },
+            Err(error) => {
+                tracing::debug!(%error, "no connection to the side port can be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
         }
-    };
-    tokio::select! {
-        ended = async { served.await } => ended,
-        () = bound => Ok(()),
+    }
+    drop(listener);
+    // What is not answered by then is cut, an idle connection as well.
+    let _ = timeout(STOP_BOUND, async { while open.join_next().await.is_some() {} }).await;
+}
+
+/// Answers one request.
+async fn answer(stream: TcpStream, routes: Router, _place: Place) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_BOUND)
+        .max_buf_size(HEAD_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    match timeout(REQUEST_BOUND, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection to the side port ended"),
+        Err(_) => tracing::debug!("a connection to the side port was cut"),
     }
 }
 
@@ -111,7 +145,7 @@ mod tests {
         let idle = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (_tell, readiness) = watch::channel(Readiness::Ready);
         let served = serve(listener, readiness, std::future::ready(()));
-        tokio::time::timeout(Duration::from_secs(10), served).await.unwrap().unwrap();
+        timeout(Duration::from_secs(10), served).await.unwrap();
         drop(idle);
     }
 }

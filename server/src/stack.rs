@@ -4,6 +4,7 @@
 mod authenticate;
 mod authorize;
 mod deadline;
+mod memory;
 mod refusals;
 mod trace;
 mod vigil;
@@ -44,6 +45,8 @@ pub fn around(services: Router, stack: Stack) -> Router {
         ServiceBuilder::new()
             // Here because every answer, a refusal too, must carry a trace id and be counted.
             .layer(from_fn(trace::layer))
+            // Here because bytes are held from the first on, whoever sends them and whatever becomes of the call.
+            .layer(from_fn(memory::layer))
             // Here because looking up the credential has to end in time as well.
             .layer(from_fn_with_state(stack.clone(), deadline::layer))
             // Here because nothing of a stranger's message is decoded: the headers decide.

@@ -1,7 +1,10 @@
 //! Who calls: exactly one credential, read from the headers before anything of the message is decoded.
 //! It leaves verifying the credential to `auth`.
+//!
+//! A method that the contract calls anonymous takes strangers. Whatever credential comes with such a call is not looked at:
+//! it could add nothing, and a client whose session has expired signs in again with the headers that it always sends.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -14,7 +17,7 @@ use tokio::time::timeout_at;
 use super::{Stack, deadline::Deadline, refuse, vigil};
 use crate::{
     error::Error,
-    principal::{Call, Facts, Principal, TenantId},
+    principal::{AnonymousCall, Call, Facts, Principal, TenantId},
     rules::hyphenated,
 };
 
@@ -26,28 +29,40 @@ pub(super) async fn layer(State(stack): State<Stack>, mut request: Request, next
         None if stack.open_health => return next.run(request).await,
         method => method,
     };
-    let principal = match principal(&stack, request.headers()).await {
+    if let Some(method) = method.filter(|method| method.anonymous) {
+        let (deadline, facts) = taken(&mut request);
+        request.extensions_mut().insert(AnonymousCall { method, deadline, facts });
+        return next.run(request).await;
+    }
+    let peer = request.extensions().get::<Facts>().and_then(|facts| facts.peer_address);
+    let principal = match principal(&stack, request.headers(), peer).await {
         Ok(principal) => principal,
         Err(error) => return refuse(error),
     };
     let Some(method) = method else { return next.run(request).await };
-    let extensions = request.extensions_mut();
-    let facts = extensions.remove::<Facts>().unwrap_or_default();
-    let deadline = extensions.get::<Deadline>().map_or_else(tokio::time::Instant::now, |deadline| deadline.0);
-    extensions.insert(Call { principal, method, deadline, facts });
+    let (deadline, facts) = taken(&mut request);
+    request.extensions_mut().insert(Call { principal, method, deadline, facts });
     if !method.streaming {
         return next.run(request).await;
     }
     let asked = Arc::new((stack, request.headers().clone()));
     let holds = move || {
         let asked = Arc::clone(&asked);
-        let holds = async move { self::principal(&asked.0, &asked.1).await.map(drop) };
+        let holds = async move { self::principal(&asked.0, &asked.1, peer).await.map(drop) };
         async move { timeout_at(deadline, holds).await.unwrap_or(Err(Error::DeadlineExceeded)) }
     };
     vigil::keep(request, next, holds).await
 }
 
-async fn principal(stack: &Stack, headers: &HeaderMap) -> Result<Principal, Error> {
+/// What the layers before this one found out.
+fn taken(request: &mut Request) -> (tokio::time::Instant, Facts) {
+    let extensions = request.extensions_mut();
+    let facts = extensions.remove::<Facts>().unwrap_or_default();
+    let deadline = extensions.get::<Deadline>().map_or_else(tokio::time::Instant::now, |deadline| deadline.0);
+    (deadline, facts)
+}
+
+async fn principal(stack: &Stack, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Principal, Error> {
     let mut credentials = headers.get_all("authorization").iter();
     let words = match (credentials.next(), credentials.next()) {
         (Some(words), None) => words.to_str().unwrap_or_default(),
@@ -58,7 +73,7 @@ async fn principal(stack: &Stack, headers: &HeaderMap) -> Result<Principal, Erro
     let Some((_, bearer)) = bearer else {
         return Err(Error::Unauthenticated("the credential is of an unknown kind: send `authorization: Bearer KEY`"));
     };
-    stack.verifier.principal(bearer, asked_tenant(headers)?).await
+    stack.verifier.principal(bearer, asked_tenant(headers)?, peer).await
 }
 
 fn asked_tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Error> {

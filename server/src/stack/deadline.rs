@@ -1,18 +1,29 @@
 //! Deadlines: what the caller asks for, never longer than the service's own bound, and never none.
-//! It leaves the steps of a stream to the service that runs it.
+//! It leaves stopping what a call has begun at PostgreSQL to `db`, which notices that the call was dropped.
+//!
+//! A message that trickles in is part of the wait for the answer. A stream's answer goes on after its beginning, so its body
+//! is bounded as well.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
+    Error as BodyError,
+    body::{Body, Bytes, HttpBody},
     extract::{Request, State},
     middleware::Next,
     response::Response,
 };
 use http::HeaderMap;
-use tokio::time::{Instant, timeout_at};
+use hyper::body::Frame;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tonic::Status;
 
 use super::{Stack, refuse};
-use crate::error::Error;
+use crate::{error::Error, listener};
 
 /// A stream may last this long unless its caller asks for less: an import of a large catalogue takes minutes.
 const STREAM: Duration = Duration::from_secs(3600);
@@ -26,14 +37,54 @@ pub(super) async fn layer(State(stack): State<Stack>, mut request: Request, next
         Ok(asked) => asked,
         Err(error) => return refuse(error),
     };
-    let streaming = stead_api::method(request.uri().path()).is_some_and(|method| method.streaming);
+    let path = request.uri().path();
+    let streaming = match stead_api::method(path) {
+        Some(method) => method.streaming,
+        None => path.starts_with("/grpc.reflection.") || path == "/grpc.health.v1.Health/Watch",
+    };
     let (default, maximum) =
         if streaming { (STREAM, STREAM) } else { (stack.default_deadline, stack.maximum_deadline) };
     let due = Instant::now() + asked.unwrap_or(default).min(maximum);
     request.extensions_mut().insert(Deadline(due));
+    // Here is the time for the answer; the listener sees to it that its peer takes the answer in time as well.
+    listener::ends_by(due);
     match timeout_at(due, next.run(request)).await {
+        Ok(response) if streaming => {
+            response.map(|body| Body::new(Bounded { body: Some(body), due: Box::pin(sleep_until(due)) }))
+        }
         Ok(response) => response,
         Err(_) => refuse(Error::DeadlineExceeded),
+    }
+}
+
+/// An answer that ends at the deadline.
+struct Bounded {
+    /// None once it has ended so.
+    body: Option<Body>,
+    due: Pin<Box<Sleep>>,
+}
+
+impl HttpBody for Bounded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        if this.due.as_mut().poll(context).is_pending() {
+            return Pin::new(body).poll_frame(context);
+        }
+        self.body = None;
+        let mut trailers = HeaderMap::new();
+        let told = Status::from(Error::DeadlineExceeded).add_header(&mut trailers);
+        Poll::Ready(Some(told.map(|()| Frame::trailers(trailers)).map_err(BodyError::new)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 }
 
@@ -62,7 +113,18 @@ fn asked(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_stream_ends_at_its_deadline_in_words() {
+        let silent = Body::from_stream(futures_util::stream::pending::<Result<Bytes, BodyError>>());
+        let mut body = Bounded { body: Some(silent), due: Box::pin(sleep_until(Instant::now())) };
+        let last = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await.unwrap().unwrap();
+        assert_eq!(last.trailers_ref().unwrap()["grpc-status"], "4");
+        assert!(poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await.is_none());
+    }
 
     #[test]
     fn timeouts_are_read_as_the_protocol_writes_them() {

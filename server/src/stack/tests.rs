@@ -108,7 +108,7 @@ async fn an_import_stops_within_a_second_of_its_tenants_suspension_and_goes_on_a
         async move {
             let (verifier, bearer, passed) = &*asked;
             let instant = start.instant + *passed.lock().unwrap();
-            verifier.principal_at(Now { instant, ..start }, bearer, None).await.map(drop)
+            verifier.principal_at(Now { instant, ..start }, bearer, None, None).await.map(drop)
         }
     };
     let seal = Arc::new(Seal::new(&SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap()));

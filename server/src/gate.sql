@@ -25,9 +25,21 @@ with me as (
     replace(pg_catalog.pg_get_expr(p.polqual, p.polrelid), 'stead.', '') as seen,
     replace(pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid), 'stead.', '') as taken
   from pg_catalog.pg_policy p join relations r on r.oid = p.polrelid
+), due (relname, seen) as (
+  -- What the platform may destroy of each table, and so see the keys of.
+  values
+    ('tenants', '((id <> platform_tenant()) AND (delete_time < (now - ''30 days''::interval)))'),
+    ('users', '((delete_time < (now - ''30 days''::interval)) OR (tenant_id = doomed))'),
+    ('products', '((delete_time < (now - ''30 days''::interval)) OR (tenant_id = doomed))'),
+    ('imports', '((update_time < (now - ''30 days''::interval)) OR (tenant_id = doomed))'),
+    ('sessions', '(expire_time < (now - ''30 days''::interval))'),
+    ('request_ids', '(create_time < (now - ''24:00:00''::interval))'),
+    ('api_keys', '(tenant_id = doomed)')
 ), functions as (
   select f.oid, format('%s(%s)', f.oid::regproc, pg_catalog.pg_get_function_identity_arguments(f.oid)) as name,
-    f.prosecdef, f.prosrc, f.proname, n.nspname, s.wanted_owner, pg_catalog.pg_get_userbyid(f.proowner) as owner
+    f.prosecdef, f.prosrc, f.proname, n.nspname, s.wanted_owner, pg_catalog.pg_get_userbyid(f.proowner) as owner,
+    f.prorettype = 'trigger'::regtype as is_trigger, f.provolatile, pg_catalog.pg_get_function_sqlbody(f.oid) as body,
+    coalesce(array_to_string(f.proconfig, ','), '') ~ '\msearch_path=pg_catalog, pg_temp' as pinned
   from pg_catalog.pg_proc f
   join pg_catalog.pg_namespace n on n.oid = f.pronamespace
   left join spaces s on s.oid = n.oid
@@ -54,6 +66,16 @@ union all
 select format('role %s is a member of %s and could act as it: revoke %s from %s', me.rolname, r.rolname, r.rolname, me.rolname)
   from me, pg_catalog.pg_roles r
   where not me.rolsuper and r.oid <> me.oid and pg_catalog.pg_has_role(me.oid, r.oid, 'member')
+union all
+select format('role %s is a superuser or has BYPASSRLS, so row security does not bind it: take that from it', r.rolname)
+  from me, pg_catalog.pg_roles r
+  where r.rolname in (select owner from house union values ('stead_platform'), ('stead_backup'))
+    and r.oid <> me.oid and (r.rolsuper or r.rolbypassrls)
+union all
+select format('role %s is a member of %s and could act as it: revoke %s from %s', p.rolname, r.rolname, r.rolname, p.rolname)
+  from me, pg_catalog.pg_roles p, pg_catalog.pg_roles r
+  where p.rolname in ('stead_platform', 'stead_backup') and p.oid <> me.oid and r.oid <> p.oid
+    and not p.rolsuper and pg_catalog.pg_has_role(p.oid, r.oid, 'member')
 union all
 select format('role %s owns %s: alter its owner to stead_owner', me.rolname, r.name)
   from me join relations r on r.owner = me.rolname
@@ -95,6 +117,12 @@ select format('%s may be %s by %s: revoke %s on %s', r.name, p.done, me.rolname,
   where r.guarded and not me.rolsuper and r.owner <> me.rolname
     and pg_catalog.has_table_privilege(me.oid, r.oid, p.privilege)
 union all
+select format('%s may be read or moved on by %s, and its gaps tell how much others write: revoke all on sequence %s from %s',
+    r.name, me.rolname, r.name, me.rolname)
+  from relations r, me
+  where r.relkind = 'S' and not me.rolsuper and r.owner <> me.rolname
+    and pg_catalog.has_sequence_privilege(me.oid, r.oid, 'select, usage, update')
+union all
 select format('%s may be written by %s, so entries could be forged: revoke insert, update on %s', r.name, me.rolname, r.name)
   from relations r, me
   where (r.relname = 'journal' or r.month) and not me.rolsuper and r.owner <> me.rolname
@@ -127,11 +155,17 @@ select format('policy %s on %s is unknown or changed: drop it, or migrate to the
     when 'writer' then roles = array['stead_journal'] and p.polcmd = 'a' and p.relname = 'journal'
     when 'owner_see' then roles = array['stead_owner'] and p.polcmd = 'r' and p.relname = 'tenants'
     when 'owner_change' then roles = array['stead_owner'] and p.polcmd = 'w' and p.relname = 'tenants'
-    when 'platform_see' then roles = array['stead_platform'] and p.polcmd = 'r'
-    when 'platform_create' then roles = array['stead_platform'] and p.polcmd = 'a'
-    when 'platform_change' then roles = array['stead_platform'] and p.polcmd = 'w'
-    when 'purge_see' then roles = array['stead_platform'] and p.polcmd = 'r'
-    when 'purge' then roles = array['stead_platform'] and p.polcmd = 'd'
+    else roles = array['stead_platform'] and p.polpermissive and case
+      when p.polname in ('platform_see', 'platform_create', 'platform_change') then
+        p.polcmd = case p.polname when 'platform_see' then 'r' when 'platform_create' then 'a' else 'w' end
+        and coalesce(p.seen, p.taken) = coalesce(p.taken, p.seen)
+        and coalesce(p.seen, p.taken) =
+          case p.relname when 'tenants' then '(id <> platform_tenant())' else '(tenant_id = platform_tenant())' end
+      when p.polname in ('purge_see', 'purge') then
+        p.polcmd = case p.polname when 'purge' then 'd' else 'r' end
+        and replace(replace(p.seen, '( SELECT now() AS now)', 'now'), '( SELECT doomed_tenant() AS doomed_tenant)', 'doomed')
+          = (select d.seen from due d where d.relname = p.relname)
+    end
   end, false)
 union all
 select format('%s has no policy %s: %s', r.name, w.polname, w.why)
@@ -145,6 +179,34 @@ union all
 select format('%s cannot be read by stead_backup: grant select on %s to stead_backup', r.name, r.name)
   from relations r, pg_catalog.pg_roles b
   where r.guarded and b.rolname = 'stead_backup' and not pg_catalog.has_table_privilege(b.oid, r.oid, 'select')
+union all
+-- The checks of keys go past row security: what is unique among all tenants tells one what another has.
+select format('index %s on %s does not begin with the tenant: drop it, what is unique in one tenant may stand in another',
+    i.relname, r.name)
+  from relations r
+  join pg_catalog.pg_index x on x.indrelid = r.oid and x.indisunique
+  join pg_catalog.pg_class i on i.oid = x.indexrelid
+  where r.guarded and r.relname <> 'tenants' and not exists (
+    select from pg_catalog.pg_attribute a
+    where a.attrelid = r.oid and a.attnum = x.indkey[0] and a.attname = 'tenant_id')
+union all
+select format('foreign key %s on %s does not begin with the tenant: drop it, or it leads from one tenant''s rows to another''s',
+    f.conname, r.name)
+  from relations r
+  join pg_catalog.pg_constraint f on f.conrelid = r.oid and f.contype = 'f'
+  where r.guarded and not exists (
+    select from pg_catalog.pg_attribute a, pg_catalog.pg_attribute b
+    where a.attrelid = f.conrelid and a.attnum = f.conkey[1] and a.attname = 'tenant_id'
+      and b.attrelid = f.confrelid and b.attnum = f.confkey[1]
+      and b.attname = case (select t.relname from relations t where t.oid = f.confrelid)
+        when 'tenants' then 'id' else 'tenant_id' end)
+union all
+select 'function stead.current_tenant() does not say which tenant the connection is in: run the migrations'
+  from spaces s
+  where s.nspname = 'stead' and exists (select from relations where guarded) and not exists (
+    select from functions f
+    where f.nspname = 'stead' and f.proname = 'current_tenant' and not f.prosecdef and f.provolatile = 's'
+      and f.body = 'RETURN (NULLIF(current_setting(''stead.tenant''::text, true), ''''::text))::uuid')
 
 -- What runs with another's rights.
 union all
@@ -155,6 +217,17 @@ select format('function %s runs with the rights of %s from outside its schema: d
   from functions
   where prosecdef and owner in (select owner from house union values ('stead_platform'), ('stead_backup'))
     and wanted_owner is null
+union all
+select format('function %s runs with the rights of %s and is unknown: drop it, or migrate to the schema that this server knows',
+    name, owner)
+  from functions f
+  where prosecdef and wanted_owner is not null and (nspname, proname) not in (
+      ('stead', 'find_tenant'), ('stead', 'maintain_journal'), ('stead_journal', 'journal_access'))
+    and not (nspname = 'stead_journal' and is_trigger and exists (select from relations r where r.relname = f.proname))
+union all
+select format('function %s runs with the rights of %s on whatever its caller''s search path names: alter function %s set '
+    'search_path = pg_catalog, pg_temp', name, owner, name)
+  from functions where prosecdef and wanted_owner is not null and body is null and not pinned
 union all
 select format('function %s may be executed by PUBLIC: revoke execute on function %s from public', name, name)
   from functions

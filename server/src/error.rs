@@ -66,6 +66,9 @@ pub enum Error {
     /// The state of things forbids it.
     #[error("{words}")]
     Precondition { reason: &'static str, words: Cow<'static, str> },
+    /// Too much of what is limited; later there is room again.
+    #[error("too many attempts: try again in {:.0} s", retry_after.as_secs_f64().ceil())]
+    Throttled { reason: &'static str, retry_after: Duration },
     /// The answer did not come in time.
     #[error("the answer was not ready by the deadline")]
     DeadlineExceeded,
@@ -186,6 +189,7 @@ impl Error {
                 vec![("revision", revision.to_string()), ("oldest_revision", oldest.to_string())],
             ),
             Error::Precondition { reason, .. } => (Code::FailedPrecondition, reason, vec![]),
+            Error::Throttled { reason, .. } => (Code::ResourceExhausted, reason, vec![]),
             Error::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", vec![]),
             Error::Unavailable { reason, executed, .. } => {
                 let executed = if *executed == Executed::No { "false" } else { "unknown" };
@@ -204,7 +208,14 @@ impl Error {
 
     /// How long to wait before asking again, where that may help.
     fn retry_delay(&self) -> Option<Duration> {
-        matches!(self, Error::Unavailable { .. }).then_some(Duration::from_millis(200))
+        match self {
+            Error::Unavailable { .. } => Some(Duration::from_millis(200)),
+            // In the milliseconds that are told: who waits that long does not come too early.
+            Error::Throttled { retry_after, .. } => {
+                Some(Duration::from_millis(retry_after.as_nanos().div_ceil(1_000_000) as u64))
+            }
+            _ => None,
+        }
     }
 }
 

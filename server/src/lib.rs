@@ -34,7 +34,7 @@ pub mod commands;
 pub mod listener;
 pub mod stack;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
@@ -48,16 +48,18 @@ use tonic::service::Routes;
 
 use crate::{
     admin::Readiness,
-    auth::Verifier,
+    auth::{Issuers, Verifier},
     config::{Config, MESSAGE_BYTES},
     db::{Database, Pool},
-    listener::Listener,
+    listener::{Certificate, Listener},
     seal::Seal,
     stack::Stack,
 };
 
 /// How often a running service asks whether PostgreSQL answers.
 const PROBE: Duration = Duration::from_secs(2);
+/// How long a stopping service waits until PostgreSQL has stopped what the last calls left.
+const REST: Duration = Duration::from_secs(1);
 
 /// Runs the service until `stop`, then drains it within the configured bound.
 ///
@@ -65,21 +67,28 @@ const PROBE: Duration = Duration::from_secs(2);
 pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let gate = bind(config.listening.listen).await?;
     let side = bind(config.listening.admin_listen).await?;
-    let tls = match (&config.tls.tls_certificate, &config.tls.tls_key) {
-        (Some(certificate), Some(key)) => Some(listener::tls(certificate, key)?),
+    let certificate = match (&config.tls.tls_certificate, &config.tls.tls_key) {
+        (Some(certificate), Some(key)) => Some(Certificate::read(certificate, key)?),
         _ => None,
     };
+    let issuers = Issuers::open(config.issuance.issuers.clone())
+        .map_err(|faults| anyhow::anyhow!("the issuers have changed since they were checked: {}", faults.join("; ")))?;
     let db = database(config)?;
-    pass_gate(config).await?;
+    let mut stop = pin!(stop);
+    tokio::select! {
+        () = &mut stop => return Ok(()),
+        passed = pass_gate(config) => passed?,
+    }
 
     let (readiness, ready) = watch::channel(Readiness::NotReady("starting".into()));
     let (halt, halted) = watch::channel(());
     let admin = tokio::spawn(admin::serve(side, ready, closed(halted.clone())));
     let upkeep = tokio::spawn(upkeep::run(db.clone(), closed(halted.clone())));
     let (health, services) = services(config, &db);
-    let services = stack::around(services, stack(config, &db));
+    let services = stack::around(services, stack(config, &db, issuers.clone()));
+    let issuers = tokio::spawn(issuers.follow(closed(halted.clone())));
     tracing::info!(grpc = %config.listening.listen, http = %config.listening.admin_listen, "serving");
-    let probe = tokio::spawn(probe(db, readiness.clone(), health.clone()));
+    let probe = tokio::spawn(probe(db.clone(), readiness.clone(), health.clone()));
 
     let stopping = async {
         stop.await;
@@ -89,10 +98,13 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
         // Load balancers need this long to notice; until then calls are taken as before.
         tokio::time::sleep(config.calls.drain_wait).await;
     };
-    Listener { socket: gate, tls, grace: config.calls.shutdown_grace }.serve(services, stopping).await;
+    let (limits, grace) = (config.connections.clone(), config.calls.shutdown_grace);
+    Listener { socket: gate, certificate, limits, grace }.serve(services, stopping).await;
     drop(halt);
     upkeep.abort();
-    admin.await.context("the side port ended badly")??;
+    issuers.abort();
+    db.rest(REST).await;
+    admin.await.context("the side port ended badly")?;
     Ok(())
 }
 
@@ -136,9 +148,9 @@ fn database(config: &Config) -> anyhow::Result<Database> {
     Ok(Database { app, platform })
 }
 
-fn stack(config: &Config, db: &Database) -> Stack {
+fn stack(config: &Config, db: &Database, issuers: Issuers) -> Stack {
     Stack {
-        verifier: Verifier::new(db.clone()),
+        verifier: Verifier::trusting(db.clone(), issuers),
         db: db.clone(),
         default_deadline: config.calls.default_deadline,
         maximum_deadline: config.calls.maximum_deadline,
@@ -149,9 +161,11 @@ fn stack(config: &Config, db: &Database) -> Stack {
 /// The one list of services.
 fn services(config: &Config, db: &Database) -> (tonic_health::server::HealthReporter, axum::Router) {
     let seal = Arc::new(Seal::new(&config.secrets.secret_keys));
+    // One for all who hash, or they would together take more cores than there are.
+    let hasher = users::Hasher::new();
     macro_rules! bounded {
-        ($server:ident, $domain:ident) => {
-            $server::new($domain::Service::new(db.clone(), Arc::clone(&seal)))
+        ($server:ident, $domain:ident $(, $more:expr)*) => {
+            $server::new($domain::Service::new(db.clone(), Arc::clone(&seal) $(, $more)*))
                 .max_decoding_message_size(MESSAGE_BYTES)
                 .max_encoding_message_size(MESSAGE_BYTES)
         };
@@ -159,8 +173,8 @@ fn services(config: &Config, db: &Database) -> (tonic_health::server::HealthRepo
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::new(health_service)
         .add_service(bounded!(TenantServiceServer, tenants))
-        .add_service(bounded!(UserServiceServer, users))
-        .add_service(bounded!(AuthServiceServer, auth))
+        .add_service(bounded!(UserServiceServer, users, hasher.clone()))
+        .add_service(bounded!(AuthServiceServer, auth, hasher, config.sessions.clone()))
         .add_service(bounded!(ProductServiceServer, products))
         .add_service(bounded!(AuditServiceServer, audit));
     if config.calls.reflection {
@@ -191,3 +205,6 @@ async fn probe(db: Database, readiness: watch::Sender<Readiness>, health: tonic_
         tokio::time::sleep(PROBE).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

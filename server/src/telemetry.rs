@@ -25,13 +25,16 @@ mod lines;
 mod metrics;
 
 pub use lines::Lines;
-pub use metrics::{Metrics, PoolState, metrics, scrape, watch_pool};
+pub use metrics::{Metrics, OpenConnection, PoolState, metrics, scrape, watch_pool};
 
 /// The service's name in traces and metrics.
 pub const SERVICE: &str = "stead";
 /// Stands for a method that the contract does not know, so that strangers cannot make up label values.
 pub const UNKNOWN_METHOD: &str = "_OTHER";
 
+/// The libraries below HTTP/2 warn at each frame that breaks a rule, and any stranger could fill the log; who names them in the
+/// setting sees it all the same.
+const QUIET: &str = "h2=error,hyper=error";
 /// How long the last spans may take to leave.
 const FLUSH_BOUND: Duration = Duration::from_secs(2);
 /// How long spans gather before they leave.
@@ -56,7 +59,7 @@ pub fn start(config: &config::Telemetry) -> anyhow::Result<Telemetry> {
         .with_location(false)
         .with_threads(false)
         .with_filter(FilterFn::new(ours));
-    let filter = EnvFilter::try_new(config.log.directives())?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", config.log.directives()))?;
     let logs = tracing_subscriber::fmt::layer()
         .event_format(Lines::new(config.log_format))
         .with_writer(std::io::stderr)

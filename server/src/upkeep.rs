@@ -25,7 +25,9 @@ pub async fn run(db: Database, stop: impl Future<Output = ()>) {
     let Some(platform) = db.platform else { return };
     let work = async {
         loop {
-            once(&platform).await;
+            if tokio::time::timeout(HOUR, once(&platform)).await.is_err() {
+                tracing::warn!("a run took an hour and was broken off: the next one goes on");
+            }
             tokio::time::sleep(HOUR).await;
         }
     };
@@ -41,7 +43,7 @@ async fn once(platform: &Pool) {
         Ok(made) => tracing::info!(partitions = made, "the journal's months are kept ahead"),
         Err(error) => tracing::warn!(%error, "the journal's months could not be looked after: tried again in an hour"),
     }
-    for due in [Due::RequestIds, Due::Imports, Due::Products, Due::Users] {
+    for due in [Due::RequestIds, Due::Imports, Due::Sessions, Due::Products, Due::Users] {
         report(due, sweep(platform, TenantId::PLATFORM, due).await);
     }
     match doomed(platform).await {
@@ -110,6 +112,7 @@ async fn sweep(platform: &Pool, tenant: TenantId, due: Due) -> Result<u64, Error
 enum Due {
     RequestIds,
     Imports,
+    Sessions,
     Products,
     Users,
     TenantProducts,
@@ -146,6 +149,18 @@ impl Due {
                          and create_time < (select stead.now()) - interval '30 days'
                          and update_time < (select stead.now()) - interval '30 days'
                        order by create_time limit $1)",
+                    BATCH,
+                )
+                .execute(db)
+                .await
+            }
+            Due::Sessions => {
+                sqlx::query!(
+                    "delete from stead.sessions where (tenant_id, id) in (
+                       select tenant_id, id from stead.sessions
+                       where (select pg_try_advisory_xact_lock(hashtextextended('stead.purge', 0)))
+                         and expire_time < (select stead.now()) - interval '30 days'
+                       order by expire_time limit $1)",
                     BATCH,
                 )
                 .execute(db)

@@ -29,6 +29,13 @@ impl Options {
         fast.set("fsync", "off").set("synchronous_commit", "off").set("full_page_writes", "off")
     }
 
+    /// Keeps the data when the owner ends, as fast as it may be otherwise.
+    #[must_use]
+    pub fn kept(mut self) -> Self {
+        self.throwaway = false;
+        self
+    }
+
     /// Gives a setting of `postgresql.conf` a value; the last one given wins.
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {

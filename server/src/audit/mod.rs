@@ -1,8 +1,9 @@
 //! The audit log: who changed what in a tenant, newest first, as the database's own triggers wrote it.
 //! It leaves writing to those triggers and the meaning of what they wrote to `journal`.
 //!
-//! Invariants: nothing here writes; personal values are shown with `audit.personal.read` alone and what a product costs
-//! with `products.cost.read` alone; the order in which the platform numbers entries never leaves the database.
+//! Invariants: nothing here writes; personal values, addresses among them, are shown with `audit.personal.read` alone and
+//! what a product costs with `products.cost.read` alone; the order in which the platform numbers entries never leaves the
+//! database.
 
 mod model;
 mod service;

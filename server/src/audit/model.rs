@@ -23,6 +23,9 @@ pub(super) fn place(entry: &Entry, _: OrderKey) -> (KeyValue, Uuid) {
 /// The entry as this caller may see it.
 pub(super) fn shown_to(mut entry: Entry, principal: &Principal) -> v1::AuditEntry {
     let changes = entry.take_changes().into_iter().map(|change| shown(change, principal)).collect();
+    let personal = |value: Option<String>| {
+        value.filter(|_| principal.permissions.allow("audit.personal.read")).unwrap_or_default()
+    };
     v1::AuditEntry {
         name: format!("auditEntries/{}", entry.id),
         resource: entry.resource(),
@@ -32,8 +35,8 @@ pub(super) fn shown_to(mut entry: Entry, principal: &Principal) -> v1::AuditEntr
         method: entry.method.unwrap_or_default(),
         request_id: entry.request_id.unwrap_or_default(),
         trace_id: entry.trace_id.unwrap_or_default(),
-        peer_address: entry.peer_address.unwrap_or_default(),
-        user_agent: entry.user_agent.unwrap_or_default(),
+        peer_address: personal(entry.peer_address),
+        user_agent: personal(entry.user_agent),
         reason: entry.reason.unwrap_or_default(),
         create_time: Some(to_timestamp(entry.create_time)),
     }

@@ -14,13 +14,8 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 pub(super) async fn find(db: &mut TenantConnection, id: Uuid) -> Result<Option<Entry>> {
     let tenant = db.tenant().0;
     let written = journal::written_within(id);
-    loop {
-        let found = sqlx::query_file_as!(Entry, "src/audit/find.sql", tenant, written.start, written.end, id);
-        let found = found.fetch_optional(&mut *db).await?;
-        if found.is_some() || !db.was_stale().await? {
-            return Ok(found);
-        }
-    }
+    let found = sqlx::query_file_as!(Entry, "src/audit/find.sql", tenant, written.start, written.end, id);
+    found.fetch_optional(db).await
 }
 
 /// What is listed, as `listing` writes its statements.

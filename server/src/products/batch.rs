@@ -18,6 +18,7 @@ use super::{
     store::Columns,
 };
 use crate::{
+    db,
     error::{Error, Hurdle},
     etag,
     idempotency::{self, Outcome, Write},
@@ -45,25 +46,22 @@ impl Service {
         violations.into_result()?;
 
         let mut db = self.db.app.tenant(call.principal.tenant).await?;
+        // Before, since what is read row by row cannot be asked again.
+        db.was_stale().await?;
         let (mut products, mut bytes, mut found) = (vec![], 0, vec![false; ids.len()]);
-        loop {
-            let mut rows = store::get(&mut db, &ids);
-            // One row at a time: descriptions that a mask leaves out never stand in memory together.
-            while let Some(row) = futures_util::TryStreamExt::try_next(&mut rows).await? {
-                let at = index(row.place);
-                let product = mask.applied(Product::from(row).shown_to(&call.principal));
-                bytes += product.encoded_len() + 6;
-                if bytes > ANSWER_BYTES {
-                    return Err(Error::ResultTooLarge { fit: at });
-                }
-                found[at] = true;
-                products.push(product);
+        let mut rows = store::get(&mut db, &ids);
+        // One row at a time: descriptions that a mask leaves out never stand in memory together.
+        while let Some(row) = futures_util::TryStreamExt::try_next(&mut rows).await? {
+            let at = index(row.place);
+            let product = mask.applied(Product::from(row).shown_to(&call.principal));
+            bytes += product.encoded_len() + 6;
+            if bytes > ANSWER_BYTES {
+                return Err(Error::ResultTooLarge { fit: at });
             }
-            drop(rows);
-            if !products.is_empty() || !db.was_stale().await? {
-                break;
-            }
+            found[at] = true;
+            products.push(product);
         }
+        drop(rows);
         let mut missing = Violations::default();
         for (at, id) in ids.iter().enumerate().filter(|(at, _)| !found[*at]) {
             missing.add_with_reason(Hurdle::NotFound.reason(), format!("names[{at}]"), absent(*id));
@@ -163,7 +161,8 @@ impl Service {
         loop {
             let mut answer = Answer::new(&call.principal);
             let wrote = store::write(&mut db, write, batch, |row| answer.take(row, batch)).await;
-            if wrote.is_ok() && answer.finds_nothing() && db.was_stale().await? {
+            let is_in_doubt = wrote.as_ref().map_or_else(db::is_doubtful, |()| answer.finds_nothing());
+            if is_in_doubt && db.was_stale().await? {
                 continue;
             }
             let deadlocked = wrote.as_ref().is_err_and(is_deadlock);

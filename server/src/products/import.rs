@@ -20,11 +20,13 @@ use crate::{
     db::{Database, TenantConnection},
     error::Error,
     principal::Call,
-    rules::Violations,
+    rules::{Violations, shown},
 };
 
 const CHUNK_ROWS: usize = 500;
 const CHUNK_BYTES: usize = 1024 * 1024;
+/// What the broken rules of a chunk may take in its answer: a small row can break many, each under a long path.
+const FAULT_BYTES: usize = 1024 * 1024;
 /// A client that sends nothing for this long has gone.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -102,7 +104,7 @@ impl Import {
         chunk: v1::ImportProductsChunk,
     ) -> Result<(Progress, Vec<v1::ImportFault>), Error> {
         check_bounds(&chunk)?;
-        let (mut next_row, mut faults) = (chunk.first_row, vec![]);
+        let (mut next_row, mut faults, mut room) = (chunk.first_row, vec![], FAULT_BYTES);
         let mut parts = vec![Chunk { first_row: next_row, next_row, ..Chunk::default() }];
         let mut skus = HashSet::new();
         for row in chunk.rows {
@@ -110,7 +112,7 @@ impl Import {
             let row = NewProduct::read(row, "", &self.call.principal, &mut violations);
             let last = parts.len() - 1;
             if !violations.is_empty() {
-                faults.push(fault(next_row, &violations));
+                faults.push(fault(next_row, &violations, &mut room));
                 parts[last].failed += 1;
             } else if skus.insert(row.sku.clone()) {
                 parts[last].rows.push(row);
@@ -161,10 +163,18 @@ fn check_bounds(chunk: &v1::ImportProductsChunk) -> Result<(), Error> {
     violations.into_result()
 }
 
-fn fault(row: i64, violations: &Violations) -> v1::ImportFault {
-    let violations = violations.iter().map(|violation| v1::import_fault::Violation {
-        field: violation.field.clone(),
-        description: violation.rule.clone(),
-    });
-    v1::ImportFault { row, violations: violations.collect() }
+/// What a row broke, the first rule in any case.
+fn fault(row: i64, violations: &Violations, room: &mut usize) -> v1::ImportFault {
+    let mut told = vec![];
+    for violation in violations.iter() {
+        let field = shown(&violation.field).to_owned();
+        let violation = v1::import_fault::Violation { field, description: violation.rule.clone() };
+        let length = violation.encoded_len();
+        if length > *room && !told.is_empty() {
+            break;
+        }
+        *room = room.saturating_sub(length);
+        told.push(violation);
+    }
+    v1::ImportFault { row, violations: told }
 }

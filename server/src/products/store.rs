@@ -16,24 +16,12 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 
 pub(super) async fn find(db: &mut TenantConnection, id: Uuid, show_deleted: bool) -> Result<Option<Product>> {
     let tenant = db.tenant().0;
-    loop {
-        let found = sqlx::query_file_as!(Product, "src/products/find.sql", tenant, id, show_deleted);
-        let found = found.fetch_optional(&mut *db).await?;
-        if found.is_some() || !db.was_stale().await? {
-            return Ok(found);
-        }
-    }
+    sqlx::query_file_as!(Product, "src/products/find.sql", tenant, id, show_deleted).fetch_optional(db).await
 }
 
 pub(super) async fn lookup(db: &mut TenantConnection, sku: &str) -> Result<Option<Product>> {
     let tenant = db.tenant().0;
-    loop {
-        let found = sqlx::query_file_as!(Product, "src/products/lookup.sql", tenant, sku);
-        let found = found.fetch_optional(&mut *db).await?;
-        if found.is_some() || !db.was_stale().await? {
-            return Ok(found);
-        }
-    }
+    sqlx::query_file_as!(Product, "src/products/lookup.sql", tenant, sku).fetch_optional(db).await
 }
 
 /// What is listed, as `listing` writes its statements.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
+use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _, UpDownCounter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
@@ -19,6 +19,9 @@ const STATEMENT_DURATION: &str = "db.client.operation.duration";
 const POOL_WAIT: &str = "db.client.connection.wait_time";
 const POOL_COUNT: &str = "db.client.connection.count";
 const POOL_MAXIMUM: &str = "db.client.connection.max";
+const CONNECTIONS: &str = "stead.connection.count";
+const CONNECTIONS_REFUSED: &str = "stead.connection.refused";
+const CONNECTIONS_CUT: &str = "stead.connection.cut";
 
 /// Upper bounds in seconds: from a cached read to the longest deadline that is usual.
 const BOUNDS: [f64; 16] =
@@ -55,6 +58,20 @@ pub struct Metrics {
     calls: Histogram<f64>,
     statements: Histogram<f64>,
     waits: Histogram<f64>,
+    connections: UpDownCounter<i64>,
+    refused: Counter<u64>,
+    cut: Counter<u64>,
+}
+
+/// A connection to the gRPC port, counted as open until this is dropped.
+#[derive(Debug)]
+#[must_use = "the connection is counted as long as this lives"]
+pub struct OpenConnection(());
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        metrics().connections.add(-1, &[]);
+    }
 }
 
 /// The instruments of this process; before telemetry starts they record nothing.
@@ -129,6 +146,21 @@ impl Metrics {
             calls: seconds(CALL_DURATION, "How long calls took, from their headers to their status"),
             statements: seconds(STATEMENT_DURATION, "How long statements took, as the service saw them"),
             waits: seconds(POOL_WAIT, "How long calls waited for a connection to PostgreSQL"),
+            connections: meter
+                .i64_up_down_counter(CONNECTIONS)
+                .with_unit("{connection}")
+                .with_description("Connections of clients that are open")
+                .build(),
+            refused: meter
+                .u64_counter(CONNECTIONS_REFUSED)
+                .with_unit("{connection}")
+                .with_description("Connections of clients that were not taken, by the limit that they met")
+                .build(),
+            cut: meter
+                .u64_counter(CONNECTIONS_CUT)
+                .with_unit("{connection}")
+                .with_description("Connections of clients that ended otherwise than well, by what failed")
+                .build(),
         }
     }
 
@@ -140,6 +172,22 @@ impl Metrics {
             KeyValue::new("rpc.response.status_code", code_name(code)),
         ];
         self.calls.record(took.as_secs_f64(), &attributes);
+    }
+
+    /// A client's connection has been taken.
+    pub fn connection_open(&self) -> OpenConnection {
+        self.connections.add(1, &[]);
+        OpenConnection(())
+    }
+
+    /// A client's connection was not taken; the reason says which limit it met.
+    pub fn connection_refused(&self, reason: &'static str) {
+        self.refused.add(1, &[KeyValue::new("error.type", reason)]);
+    }
+
+    /// A client's connection ended otherwise than well; the reason says what failed.
+    pub fn connection_cut(&self, reason: &'static str) {
+        self.cut.add(1, &[KeyValue::new("error.type", reason)]);
     }
 
     /// A statement has ended. `name` says what it does, such as `select`.

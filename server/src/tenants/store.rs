@@ -17,12 +17,7 @@ type Result<T> = std::result::Result<T, sqlx::Error>;
 
 /// Finds a tenant, a deleted one too.
 pub(super) async fn find(db: &mut TenantConnection, id: Uuid) -> Result<Option<Tenant>> {
-    loop {
-        let found = sqlx::query_file_as!(Tenant, "src/tenants/find.sql", id).fetch_optional(&mut *db).await?;
-        if found.is_some() || !db.was_stale().await? {
-            return Ok(found);
-        }
-    }
+    sqlx::query_file_as!(Tenant, "src/tenants/find.sql", id).fetch_optional(db).await
 }
 
 pub(super) async fn lookup(db: &mut TenantConnection, slug: &str) -> Result<Option<Tenant>> {

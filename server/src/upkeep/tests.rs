@@ -91,8 +91,18 @@ async fn what_is_due_goes_and_what_is_not_stays() {
             ))
             .await;
     }
+    for (at, age) in ["30 days 1 minute", "29 days"].into_iter().enumerate() {
+        world
+            .write(&format!(
+                "insert into stead.sessions (tenant_id, id, user_id, secret_hash, user_agent, expire_time, absolute_expire_time)
+                 select 'TENANT', gen_random_uuid(), id, sha256('x'), 's{at}', stead.now() - interval '{age}', stead.now()
+                 from stead.users where email = '2@x'"
+            ))
+            .await;
+    }
     once(&world.platform).await;
     assert_eq!(world.count("products").await, 6);
+    assert_eq!((world.count("sessions where user_agent = 's0'").await, world.count("sessions").await), (0, 1));
     assert_eq!(world.count("products where delete_time < stead.now() - interval '30 days'").await, 0);
     assert_eq!((world.count("users").await, world.count("user_credentials").await), (2, 2));
     assert_eq!(world.count("users where email = '0@x'").await, 0);
@@ -142,6 +152,8 @@ async fn a_tenant_goes_with_all_it_had_after_thirty_days_and_not_before() {
                    values ('{tenant}', gen_random_uuid(), 'a@x', 'a@x') returning tenant_id, id)
                  insert into stead.user_credentials (tenant_id, user_id, password_hash)
                    select tenant_id, id, '$argon2id$x' from u;
+                 insert into stead.sessions (tenant_id, id, user_id, secret_hash, expire_time, absolute_expire_time)
+                   select tenant_id, id, id, sha256('x'), stead.now(), stead.now() from stead.users where tenant_id = '{tenant}';
                  insert into stead.imports (tenant_id, subject, import_id) values ('{tenant}', 's', gen_random_uuid());
                  insert into stead.api_keys (tenant_id, id, subject, secret_hash, creator)
                    values ('{tenant}', gen_random_uuid(), 'services/x', sha256('x'), 'x')"
@@ -153,7 +165,7 @@ async fn a_tenant_goes_with_all_it_had_after_thirty_days_and_not_before() {
     assert_eq!(world.count("products where tenant_id = 'TENANT'").await, 1500);
     world.write(&format!("update stead.tenants set delete_time = {DUE} where id = 'TENANT'")).await;
     once(&world.platform).await;
-    for table in ["products", "users", "user_credentials", "imports", "api_keys"] {
+    for table in ["products", "users", "user_credentials", "sessions", "imports", "api_keys"] {
         assert_eq!(world.count(&format!("{table} where tenant_id = 'TENANT'")).await, 0, "{table}");
         assert!(world.count(&format!("{table} where tenant_id = '{living}'")).await > 0, "{table}");
     }

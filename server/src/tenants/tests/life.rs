@@ -262,8 +262,10 @@ async fn every_change_of_a_tenants_life_holds_for_cached_credentials_within_a_se
     let mut passed = Duration::ZERO;
     let ask = async |at: Duration| {
         let now = Now { instant: start.instant + at, time: start.time };
-        let (own, inside) =
-            (verifier.principal_at(now, &keys[0], None).await, verifier.principal_at(now, &keys[1], Some(id)).await);
+        let (own, inside) = (
+            verifier.principal_at(now, &keys[0], None, None).await,
+            verifier.principal_at(now, &keys[1], Some(id), None).await,
+        );
         (met(own), met(inside).0)
     };
     let holds = (Code::Ok, String::new());

@@ -45,7 +45,8 @@ pub struct AuditEntry {
     pub resource: String,
     /// What happened to it.
     pub action: Action,
-    /// Who did it: `users/{uuid}`, `services/{slug}`, or `roles/{role}` for a change made in the database itself.
+    /// Who did it: `users/{uuid}`, `services/{slug}`, `operators/{slug}` for an operator of the platform, `roles/{role}` for a
+    /// change made in the database itself, or `anonymous` for a failed sign-in.
     pub actor: String,
     /// The fields that changed, in alphabetical order.
     pub changes: Vec<Change>,

@@ -1,5 +1,11 @@
 //! Credentials: who the caller is, and the keys of a tenant.
-//! It leaves sending a credential to `raw`.
+//! It leaves sessions to `sessions`, and sending a credential to `raw`.
+
+mod sessions;
+
+pub use self::sessions::{
+    CreateSession, CreatedSession, ExtendSession, RevokeSession, RevokeUserSessions, SessionInfo, SessionsOf,
+};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -12,7 +18,7 @@ use crate::{
     call::draw_request_id,
     client::Client,
     error::Error,
-    ids::{ApiKeyId, TenantId},
+    ids::{ApiKeyId, SessionId, TenantId},
     pages::{List, Page},
     request::{write_by_name, write_options},
     wire::{from_name, from_time, present, to_time},
@@ -24,15 +30,21 @@ use crate::{
 pub struct WhoAmI {
     /// The tenant that calls act in.
     pub tenant: TenantId,
-    /// Whom the credential acts as: `users/{uuid}` or `services/{slug}`.
+    /// Whom the credential acts as: `users/{uuid}`, `services/{slug}` or, of a principal of the platform, `operators/{slug}`.
     pub subject: String,
     /// What it may do, in alphabetical order.
     pub permissions: Vec<String>,
     /// Whether the caller is a principal of the platform.
     pub platform: bool,
-    /// The key that the call was made with.
+    /// The key that the call was made with, if it was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<ApiKeyId>,
+    /// The session that the call was made with, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// The issuer of the JWT that the call was made with, if it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
     /// When the credential stops working.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expire_time: Option<DateTime<Utc>>,
@@ -62,6 +74,9 @@ pub struct ApiKeyInfo {
     /// When it was revoked; `None` while it holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoke_time: Option<DateTime<Utc>>,
+    /// When it was last used, to about ten minutes; `None` if it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_use_time: Option<DateTime<Utc>>,
 }
 
 impl ApiKeyInfo {
@@ -75,6 +90,7 @@ impl ApiKeyInfo {
             create_time: present("api_key.create_time", from_time("api_key.create_time", wire.create_time)?)?,
             expire_time: from_time("api_key.expire_time", wire.expire_time)?,
             revoke_time: from_time("api_key.revoke_time", wire.revoke_time)?,
+            last_use_time: from_time("api_key.last_use_time", wire.last_use_time)?,
         })
     }
 }
@@ -153,13 +169,15 @@ impl Auth {
     /// Tells who the service takes the caller for, and what it may do.
     pub async fn whoami(&self) -> Result<WhoAmI, Error> {
         let wire: v1::WhoAmIResponse = self.client.read("/stead.v1.AuthService/WhoAmI", &v1::WhoAmIRequest {}).await?;
-        let key = Some(wire.api_key.as_str()).filter(|name| !name.is_empty());
+        let named = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
         Ok(WhoAmI {
             tenant: from_name("tenant", &wire.tenant)?,
             subject: wire.subject,
             permissions: wire.permissions,
             platform: wire.platform,
-            api_key: key.map(|name| from_name("api_key", name)).transpose()?,
+            api_key: named(&wire.api_key).map(|name| from_name("api_key", &name)).transpose()?,
+            session: named(&wire.session).map(|name| from_name("session", &name)).transpose()?,
+            issuer: named(&wire.issuer),
             expire_time: from_time("expire_time", wire.expire_time)?,
         })
     }

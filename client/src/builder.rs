@@ -1,7 +1,7 @@
 //! How a client is set up: endpoint, credential, deadline, connection settings.
 //! It leaves calls to `call`.
 
-use std::{fmt, time::Duration};
+use std::{error::Error as StdError, fmt, future::Future, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use tonic::transport::Endpoint;
@@ -10,6 +10,7 @@ use crate::{
     client::Client,
     error::{Error, Violation},
     ids::TenantId,
+    jwt::{Jwt, Source},
     raw::RawChannel,
 };
 
@@ -45,12 +46,64 @@ impl fmt::Debug for ApiKey {
     }
 }
 
+/// The token of a session. It is sent with every call and never printed.
+#[derive(Clone)]
+pub struct Session(String);
+
+impl Session {
+    /// The token as the service showed it, `stead_session_…`.
+    pub fn new(token: impl Into<String>) -> Self {
+        Self(token.into())
+    }
+
+    /// The token itself, to hand it on.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Session(***)")
+    }
+}
+
+/// What a client proves itself with: an [`ApiKey`], a [`Session`] or a [`Jwt`], of any of which it is made.
+#[derive(Clone)]
+pub struct Credential(String);
+
+impl Credential {
+    /// A key, a session's token or a JWT, whichever the text is.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl From<ApiKey> for Credential {
+    fn from(key: ApiKey) -> Self {
+        Self(key.0)
+    }
+}
+
+impl From<Session> for Credential {
+    fn from(session: Session) -> Self {
+        Self(session.0)
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential(***)")
+    }
+}
+
 /// Sets up a [`Client`]; made by [`Client::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until `build`"]
 pub struct ClientBuilder {
     endpoint: String,
-    key: Option<ApiKey>,
+    credential: Option<Credential>,
+    source: Option<Arc<Source>>,
     deadline: Duration,
     tenant: Option<TenantId>,
     reason: Option<String>,
@@ -63,7 +116,8 @@ impl ClientBuilder {
     pub(crate) fn new(endpoint: String) -> Self {
         Self {
             endpoint,
-            key: None,
+            credential: None,
+            source: None,
             deadline: DEFAULT_DEADLINE,
             tenant: None,
             reason: None,
@@ -73,9 +127,24 @@ impl ClientBuilder {
         }
     }
 
-    /// The credential that each call carries. Without one the service answers UNAUTHENTICATED.
-    pub fn credentials(mut self, key: ApiKey) -> Self {
-        self.key = Some(key);
+    /// The credential that each call carries, an [`ApiKey`], a [`Session`] or a [`Jwt`]. Without one the service answers
+    /// UNAUTHENTICATED, but to a sign-in.
+    pub fn credentials(mut self, credential: impl Into<Credential>) -> Self {
+        (self.credential, self.source) = (Some(credential.into()), None);
+        self
+    }
+
+    /// Where the credential comes from, when it is a JWT that expires: asked before the first call, and again shortly before
+    /// the token's own `exp`; whoever calls meanwhile waits for it, within the deadline. A token that does not say when it
+    /// expires is asked for with each attempt. What fails here leaves the call unsent:
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) after the usual attempts, with the reason `CREDENTIAL_UNAVAILABLE`.
+    pub fn credentials_from<F, T, E>(mut self, fetch: F) -> Self
+    where
+        F: Fn() -> T + Send + Sync + 'static,
+        T: Future<Output = Result<Jwt, E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        (self.credential, self.source) = (None, Some(Arc::new(Source::new(fetch))));
         self
     }
 
@@ -128,7 +197,7 @@ impl ClientBuilder {
             .keep_alive_while_idle(true)
             .user_agent(self.user_agent.as_str())
             .map_err(|_| rejected("user_agent", "must be printable ASCII"))?;
-        let raw = RawChannel::new(endpoint.connect_lazy(), self.headers()?);
+        let raw = RawChannel::new(endpoint.connect_lazy(), self.headers()?, self.source.clone());
         Ok(Client::new(raw, self.endpoint, self.deadline))
     }
 
@@ -162,8 +231,8 @@ impl ClientBuilder {
 
     fn headers(&self) -> Result<HeaderMap, Error> {
         let mut headers = HeaderMap::new();
-        if let Some(key) = &self.key {
-            headers.insert(AUTHORIZATION, bearer(key)?);
+        if let Some(credential) = &self.credential {
+            headers.insert(AUTHORIZATION, bearer(credential)?);
         }
         if let Some(tenant) = self.tenant {
             headers.insert(TENANT, tenant_value(tenant));
@@ -179,13 +248,13 @@ fn rejected(field: &str, rule: &str) -> Error {
     Error::rejected(Violation::new(field, rule))
 }
 
-fn bearer(key: &ApiKey) -> Result<HeaderValue, Error> {
-    let secret = key.expose().trim();
+pub(crate) fn bearer(credential: &Credential) -> Result<HeaderValue, Error> {
+    let secret = credential.0.trim();
+    let unfit = || rejected("credentials", "a key or a token is printable ASCII without spaces: paste it whole");
     if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(rejected("credentials", "a key is printable ASCII without spaces: paste it whole"));
+        return Err(unfit());
     }
-    let mut value = HeaderValue::try_from(format!("Bearer {secret}"))
-        .map_err(|_| rejected("credentials", "a key is printable ASCII without spaces: paste it whole"))?;
+    let mut value = HeaderValue::try_from(format!("Bearer {secret}")).map_err(|_| unfit())?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -247,5 +316,7 @@ mod tests {
     #[test]
     fn a_key_is_never_printed() {
         assert!(!format!("{:?}", Client::builder("http://x").credentials(ApiKey::new("s3cret"))).contains("s3cret"));
+        let session = Session::new("s3cret");
+        assert!(!format!("{session:?} {:?}", Credential::from(session.clone())).contains("s3cret"));
     }
 }

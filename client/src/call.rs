@@ -53,6 +53,15 @@ impl Client {
         Ok(Answer { value, replayed, attempts, request_id })
     }
 
+    /// Makes a write that has no idempotency key: it is sent again only if it surely did not happen.
+    pub(crate) async fn write_unkeyed<Q, A>(&self, path: &'static str, request: &Q) -> Result<A, Error>
+    where
+        Q: Message,
+        A: Message + Default,
+    {
+        self.call(path, request, None).await.map(|(value, ..)| value)
+    }
+
     /// The answer, whether it is one of before, and how often the call was sent.
     async fn call<Q, A>(
         &self,
@@ -176,6 +185,7 @@ mod tests {
         assert!(repeatable("/stead.v1.ProductService/GetProduct", None));
         assert!(repeatable("/stead.v1.ProductService/CreateProduct", key));
         assert!(!repeatable("/stead.v1.ProductService/CreateProduct", None));
+        assert!(!repeatable("/stead.v1.AuthService/CreateSession", None));
         assert!(!repeatable("/stead.v1.ProductService/NoSuchMethod", key));
     }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     audit::Audit,
     auth::Auth,
-    builder::{ClientBuilder, REASON, TENANT, reason_value, tenant_value},
+    builder::{ClientBuilder, Credential, REASON, TENANT, bearer, reason_value, tenant_value},
     error::{Error, ErrorKind},
     ids::TenantId,
     products::Products,
@@ -75,7 +75,7 @@ impl Client {
                 Err(error) => error,
             };
             match error.kind() {
-                ErrorKind::Unauthenticated if !self.raw.has_header(&AUTHORIZATION) => return Ok(()),
+                ErrorKind::Unauthenticated if !self.raw.has_credential() => return Ok(()),
                 ErrorKind::Unavailable | ErrorKind::DeadlineExceeded => {}
                 _ => return Err(error),
             }
@@ -110,10 +110,18 @@ impl Client {
         Client { deadline, ..self.clone() }
     }
 
+    /// The same connection with another credential, such as the session of a user who just signed in.
+    ///
+    /// Refused with [`LocalReject`](crate::ErrorKind::LocalReject) when it cannot be sent.
+    pub fn with_credentials(&self, credential: impl Into<Credential>) -> Result<Client, Error> {
+        let bearer = bearer(&credential.into())?;
+        Ok(Client { raw: self.raw.clone().with_header(AUTHORIZATION, bearer), ..self.clone() })
+    }
+
     /// The same connection without a credential, to see what a stranger sees.
     #[must_use]
     pub fn without_credentials(&self) -> Client {
-        Client { raw: self.raw.clone().without_header(&AUTHORIZATION), ..self.clone() }
+        Client { raw: self.raw.clone().without_credential(), ..self.clone() }
     }
 
     /// The connection itself, for clients generated from the contract: credentials are added, nothing else is.

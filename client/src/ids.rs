@@ -98,6 +98,10 @@ id! {
     /// `apiKeys/{uuid}`.
     ApiKeyId, "apiKeys"
 }
+id! {
+    /// `sessions/{uuid}`.
+    SessionId, "sessions"
+}
 
 #[cfg(test)]
 mod tests {

@@ -69,6 +69,34 @@
 //! `undelete` until it is purged, and a product's past is read by [`Products::revisions`] and brought back by
 //! [`Products::rollback`].
 //!
+//! **People sign in** by password and go on with their session, which does what their roles allow:
+//!
+//! ```no_run
+//! # use stead_client::Client;
+//! # async fn tour(password: String) -> Result<(), stead_client::Error> {
+//! let client = Client::builder("http://127.0.0.1:50051").build()?;
+//! let signed_in = client.auth().create_session("acme", "ada@example.com", password).send().await?;
+//! let client = client.with_credentials(signed_in.token)?;
+//! println!("{:?} until {}", client.auth().whoami().await?.permissions, signed_in.session.expire_time);
+//! client.auth().extend_session(None).send().await?;
+//! client.auth().revoke_session(None).send().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! **JWTs** of an identity provider that the service trusts are credentials too. What gets them is asked again before one
+//! expires:
+//!
+//! ```no_run
+//! # use stead_client::{Client, Jwt};
+//! # async fn fetch() -> Result<String, std::io::Error> { Ok(String::new()) }
+//! # async fn tour() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder("http://127.0.0.1:50051")
+//!     .credentials_from(|| async { fetch().await.map(Jwt::new) })
+//!     .build()?;
+//! println!("{:?}", client.auth().whoami().await?.issuer);
+//! # Ok(()) }
+//! ```
+//!
 //! **Errors** are one type; [`Error::kind`] says what to do next, [`Error::may_have_executed`] whether the write may have
 //! happened all the same:
 //!
@@ -115,6 +143,7 @@ mod count;
 mod currency;
 mod error;
 mod ids;
+mod jwt;
 mod money;
 mod pages;
 mod products;
@@ -130,12 +159,16 @@ mod wire;
 
 pub use answer::Answer;
 pub use audit::{Action, Audit, AuditEntry, Change, GetAuditEntry};
-pub use auth::{ApiKeyInfo, Auth, CreateApiKey, CreatedApiKey, NewApiKey, RevokeApiKey, WhoAmI};
-pub use builder::{ApiKey, ClientBuilder};
+pub use auth::{
+    ApiKeyInfo, Auth, CreateApiKey, CreateSession, CreatedApiKey, CreatedSession, ExtendSession, NewApiKey,
+    RevokeApiKey, RevokeSession, RevokeUserSessions, SessionInfo, SessionsOf, WhoAmI,
+};
+pub use builder::{ApiKey, ClientBuilder, Credential, Session};
 pub use client::Client;
 pub use count::{CountMode, Total, TotalKind};
 pub use error::{Error, ErrorKind, Violation};
-pub use ids::{ApiKeyId, AuditEntryId, InvalidId, ProductId, TenantId, UserId};
+pub use ids::{ApiKeyId, AuditEntryId, InvalidId, ProductId, SessionId, TenantId, UserId};
+pub use jwt::Jwt;
 pub use money::{InvalidMoney, Money};
 pub use pages::{Items, List, Page, Pages, Sorted, quoted};
 pub use products::{

@@ -10,9 +10,11 @@ use std::{
 };
 
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::AUTHORIZATION};
 use http_body_util::BodyExt;
 use tonic::{body::Body, transport};
+
+use crate::jwt::Source;
 
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -28,11 +30,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub struct RawChannel {
     channel: transport::Channel,
     headers: Arc<HeaderMap>,
+    /// Where the credential comes from that the headers do not have.
+    source: Option<Arc<Source>>,
 }
 
 impl RawChannel {
-    pub(crate) fn new(channel: transport::Channel, headers: HeaderMap) -> Self {
-        Self { channel, headers: Arc::new(headers) }
+    pub(crate) fn new(channel: transport::Channel, headers: HeaderMap, source: Option<Arc<Source>>) -> Self {
+        Self { channel, headers: Arc::new(headers), source }
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -40,13 +44,14 @@ impl RawChannel {
         self
     }
 
-    pub(crate) fn without_header(mut self, name: &HeaderName) -> Self {
-        Arc::make_mut(&mut self.headers).remove(name);
+    pub(crate) fn without_credential(mut self) -> Self {
+        Arc::make_mut(&mut self.headers).remove(AUTHORIZATION);
+        self.source = None;
         self
     }
 
-    pub(crate) fn has_header(&self, name: &HeaderName) -> bool {
-        self.headers.contains_key(name)
+    pub(crate) fn has_credential(&self) -> bool {
+        self.source.is_some() || self.headers.contains_key(AUTHORIZATION)
     }
 }
 
@@ -71,9 +76,18 @@ impl tower::Service<Request<Body>> for RawChannel {
                 request.headers_mut().insert(name, value.clone());
             }
         }
-        let answer = self.channel.call(request);
+        let source = self.source.clone().filter(|_| !request.headers().contains_key(AUTHORIZATION));
+        // The channel that was found ready is the one to call.
+        let fresh = self.channel.clone();
+        let mut channel = std::mem::replace(&mut self.channel, fresh);
         Box::pin(async move {
-            let mut answer = answer.await?;
+            if let Some(source) = source {
+                match source.header().await {
+                    Ok(value) => drop(request.headers_mut().insert(AUTHORIZATION, value)),
+                    Err(status) => return Ok(status.into_http()),
+                }
+            }
+            let mut answer = channel.call(request).await?;
             drop_broken_details(answer.headers_mut());
             Ok(answer.map(|body| {
                 Body::new(body.map_frame(|mut frame| {

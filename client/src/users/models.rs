@@ -22,9 +22,9 @@ wire_enum! {
         Owner = "owner",
         /// Everything but the tenant's owners.
         Admin = "admin",
-        /// Reads and writes products.
+        /// Reads and writes products, what they cost included.
         Editor = "editor",
-        /// Reads.
+        /// Reads products, less what they cost.
         Viewer = "viewer",
     }
 }

@@ -19,7 +19,10 @@ CONTRACT = (audit_service_pb2, auth_service_pb2, product_service_pb2, tenant_ser
 
 
 def connect(endpoint: str, key: str | None, deadline_seconds: float = DEADLINE_SECONDS) -> grpc.Channel:
-    """A channel to `https://host:port`, or to `http://host:port` in development; without a key, as a stranger."""
+    """A channel to `https://host:port`, or to `http://host:port` in development.
+
+    The key may be a session's token; without one the calls are a stranger's, who may sign in.
+    """
     address = urlsplit(endpoint)
     options = [("grpc.service_config", json.dumps(_service_config()))]
     match address.scheme:

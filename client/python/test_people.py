@@ -7,7 +7,15 @@ import uuid
 import grpc
 from google.protobuf import json_format
 from google.protobuf.field_mask_pb2 import FieldMask
-from stead.v1.auth_service_pb2 import ApiKey, CreateApiKeyRequest, RevokeApiKeyRequest, WhoAmIRequest
+from stead.v1.auth_service_pb2 import (
+    ApiKey,
+    CreateApiKeyRequest,
+    CreateSessionRequest,
+    RevokeApiKeyRequest,
+    RevokeSessionRequest,
+    WhoAmIRequest,
+)
+from stead.v1.auth_service_pb2_grpc import AuthServiceStub
 from stead.v1.product_service_pb2 import CreateProductRequest, ListProductsRequest
 from stead.v1.product_service_pb2_grpc import ProductServiceStub
 from stead.v1.tenant_service_pb2 import GetTenantRequest, Tenant
@@ -31,9 +39,12 @@ from connection import connect
 
 
 class People(Case):
+    def own_tenant(self) -> Tenant:
+        return self.tenants.GetTenant(GetTenantRequest(name="tenants/current"))
+
     def test_the_credential_decides_the_tenant(self) -> None:
         me = self.auth.WhoAmI(WhoAmIRequest())
-        own = self.tenants.GetTenant(GetTenantRequest(name="tenants/current"))
+        own = self.own_tenant()
         self.assertEqual(own.name, me.tenant)
         self.assertEqual(own.state, Tenant.STATE_ACTIVE)
         self.assertFalse(me.platform)
@@ -51,6 +62,25 @@ class People(Case):
             refusal = self.refused(products.CreateProduct, CreateProductRequest())
         self.assertEqual((refusal.code, refusal.reason), (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_MISSING"))
         self.assertEqual(refusal.metadata["permission"], "products.write")
+
+    def test_a_user_signs_in_and_out(self) -> None:
+        email, slug = f"ada-{uuid.uuid4().hex[:12]}@example.com", self.own_tenant().slug
+        wanted = User(email=email, roles=[ROLE_VIEWER])
+        user = self.users.CreateUser(CreateUserRequest(user=wanted, password="correct horse"))
+        self.addCleanup(self.users.DeleteUser, DeleteUserRequest(name=user.name, allow_missing=True))
+        with connect(self.endpoint, None) as channel:
+            stranger = AuthServiceStub(channel)
+            wrong = CreateSessionRequest(tenant=slug, email=email, password="incorrect horse")
+            refusal = self.refused(stranger.CreateSession, wrong)
+            made = stranger.CreateSession(CreateSessionRequest(tenant=slug, email=email, password="correct horse"))
+        self.assertEqual((refusal.code, refusal.reason), (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIAL_REFUSED"))
+        with connect(self.endpoint, made.token) as channel:
+            session = AuthServiceStub(channel)
+            me = session.WhoAmI(WhoAmIRequest())
+            self.assertEqual((me.session, me.subject), (made.session.name, user.name))
+            self.assertEqual(list(me.permissions), ["products.read"])
+            ended = session.RevokeSession(RevokeSessionRequest(name="sessions/current"))
+        self.assertTrue(ended.HasField("revoke_time"))
 
     def test_the_life_of_a_user(self) -> None:
         ada = f"ada-{uuid.uuid4().hex[:12]}"

@@ -10,6 +10,7 @@ use crate::{
     audit::AuditCommand,
     keys::KeysCommand,
     products::{self, ProductsCommand},
+    sessions::{self, Login, SessionsCommand},
     tenants::{self, TenantsCommand},
     users::{self, UsersCommand},
     values,
@@ -33,7 +34,7 @@ Against `stead-server dev`:
   export STEAD_KEY=$STEAD_KEY_ACME
   stead products list";
 
-/// Work with a Stead service: products, tenants, users, keys and the audit log.
+/// Work with a Stead service: products, tenants, users, keys, sessions and the audit log.
 #[derive(Debug, Parser)]
 #[command(name = "stead", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -50,7 +51,7 @@ pub(crate) struct Connection {
     /// Where the service is: http://host:port, https://host:port or unix:/path/to/socket
     #[arg(long, global = true, env = "STEAD_ENDPOINT", default_value = "http://127.0.0.1:50051")]
     pub(crate) endpoint: String,
-    /// An API key; better by the environment than here, where others on the machine can read it
+    /// An API key, a session's token or a JWT; better by the environment than here, where others on the machine can read it
     #[arg(long = "key", value_name = "KEY", global = true, env = "STEAD_KEY", hide_env_values = true)]
     pub(crate) credential: Option<String>,
     /// The tenant to act in, by slug or name; for keys of the platform
@@ -94,6 +95,14 @@ pub(crate) enum Command {
     /// Who changed what
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Sign in by password, and print the token of the session, to be kept as STEAD_KEY
+    #[command(after_help = sessions::LOGIN)]
+    Login(Login),
+    /// Sign out: end the session that you call with
+    Logout,
+    /// Where you and others are signed in
+    #[command(subcommand, after_help = sessions::EXAMPLES)]
+    Sessions(SessionsCommand),
     /// Who the service takes you for, and what you may do
     Whoami,
 }

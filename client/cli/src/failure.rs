@@ -128,7 +128,9 @@ fn judge(error: &Error) -> (Exit, Option<String>) {
             let etag = current_etag.as_ref().map(|etag| format!("its etag is now {}", plain(etag)));
             (Exit::Conflict, etag)
         }
-        ErrorKind::Unauthenticated => (Exit::Refused, advice("set STEAD_KEY to an API key that holds")),
+        ErrorKind::Unauthenticated => {
+            (Exit::Refused, advice("set STEAD_KEY to an API key that holds, or sign in: stead login --help"))
+        }
         ErrorKind::Forbidden => (Exit::Refused, None),
         ErrorKind::Unavailable => (Exit::Unavailable, advice("is the service running there? --endpoint names another")),
         ErrorKind::DeadlineExceeded => (Exit::Unavailable, advice("--deadline allows more time")),

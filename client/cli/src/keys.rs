@@ -118,6 +118,7 @@ impl Shown for ApiKeyInfo {
             ("create_time", time(self.create_time)),
             ("expire_time", maybe_time(self.expire_time)),
             ("revoke_time", maybe_time(self.revoke_time)),
+            ("last_use_time", maybe_time(self.last_use_time)),
         ]
     }
 }

@@ -1,4 +1,4 @@
-//! `stead`, the command line of Stead: products, tenants, users, keys and the audit log from a terminal or a script.
+//! `stead`, the command line of Stead: products, tenants, users, keys, sessions and the audit log from a terminal or a script.
 //! It leaves every call to `stead-client`.
 
 mod audit;
@@ -11,6 +11,7 @@ mod keys;
 mod output;
 mod products;
 mod session;
+mod sessions;
 mod tenants;
 mod users;
 mod values;
@@ -37,13 +38,21 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Failure> {
-    let mut session = Session::open(&cli.connection).await?;
+    let mut connection = cli.connection;
+    if let Command::Login(_) = cli.command {
+        // Who signs in names the tenant, and has nothing yet to look one up with.
+        connection.acting_in = None;
+    }
+    let mut session = Session::open(&connection).await?;
     let done = match cli.command {
         Command::Products(command) => products::run(&mut session, command).await,
         Command::Tenants(command) => tenants::run(&mut session, command).await,
         Command::Users(command) => users::run(&mut session, command).await,
         Command::Keys(command) => keys::run(&mut session, command).await,
         Command::Audit(command) => audit::run(&mut session, command).await,
+        Command::Login(login) => sessions::log_in(&mut session, login).await,
+        Command::Logout => sessions::log_out(&mut session).await,
+        Command::Sessions(command) => sessions::run(&mut session, command).await,
         Command::Whoami => whoami::run(&mut session).await,
     };
     // What was printed before a failure stays printed, so that a script sees how far a list came.

@@ -1,7 +1,7 @@
 //! What every command works with: the client that the options describe, and the output.
 //! It leaves the options' words to `cli`.
 
-use stead_client::{ApiKey, Client, ErrorKind, TenantId};
+use stead_client::{Client, Credential, ErrorKind, TenantId};
 
 use crate::{
     cli::Connection,
@@ -22,7 +22,7 @@ impl Session {
             .deadline(connection.deadline)
             .user_agent(concat!("stead/", env!("CARGO_PKG_VERSION")));
         if let Some(key) = connection.credential.as_deref().filter(|key| !key.is_empty()) {
-            builder = builder.credentials(ApiKey::new(key));
+            builder = builder.credentials(Credential::new(key));
         }
         if let Some(path) = &connection.ca_certificate {
             let pem = std::fs::read(path);

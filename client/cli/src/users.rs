@@ -233,7 +233,8 @@ fn who(text: &str) -> Result<Who, Failure> {
     }
 }
 
-async fn find(client: &Client, text: &str) -> Result<UserId, Failure> {
+/// The id of a live user, by whatever they are named.
+pub(crate) async fn find(client: &Client, text: &str) -> Result<UserId, Failure> {
     let found = match who(text)? {
         Who::Id(id) => return Ok(id),
         Who::Email => client.users().lookup_by_email(text),

@@ -28,6 +28,8 @@ impl Shown for WhoAmI {
             ("tenant", self.tenant.to_string()),
             ("platform", self.platform.to_string()),
             ("api_key", self.api_key.map(|key| key.to_string()).unwrap_or_default()),
+            ("session", self.session.map(|session| session.to_string()).unwrap_or_default()),
+            ("issuer", self.issuer.clone().unwrap_or_default()),
             ("permissions", self.permissions.join(" ")),
             ("expire_time", maybe_time(self.expire_time)),
         ]

@@ -10,8 +10,17 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use stead_postgres::socket_url;
 
+use crate::frozen::Frozen;
 use crate::proxy::FaultProxy;
 use crate::shared::{self, OrSay, Postgres, Template};
+
+/// `stead.now()` as the tests have it; nothing where there is no schema yet.
+const LENT_CLOCK: &str = "do $$ begin
+    if to_regprocedure('stead.now()') is not null then
+      create or replace function stead.now() returns timestamptz language sql volatile parallel safe
+        return coalesce(nullif(current_setting('stead.clock', true), '')::timestamptz, clock_timestamp());
+    end if;
+  end $$";
 
 /// As whom a test talks to PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,8 +103,15 @@ impl Database {
         PgConnection::connect(&self.url(role)).await.or_say(&format!("no connection to {} as {role:?}", self.name))
     }
 
+    /// Lets the setting `stead.clock` say what time it is in this database. In earnest it is nobody's to say.
+    pub async fn lend_clock(&self) {
+        let mut superuser = self.connect(Role::Superuser).await;
+        sqlx::raw_sql(LENT_CLOCK).execute(&mut superuser).await.or_say("the clock");
+    }
+
     /// Makes `stead.now()` stand still at a timestamp for every connection made afterwards.
     pub async fn set_clock(&self, at: &str) {
+        self.lend_clock().await;
         let quoted = at.replace('\'', "''");
         // Refused here rather than by each later statement that asks for the time.
         self.administer(format!("select '{quoted}'::timestamptz"), "not a time").await;
@@ -119,6 +135,14 @@ impl Database {
         assert!(self.alone, "this PostgreSQL has other tests as well: use Database::alone");
         let postgres = Arc::clone(&self.postgres);
         shared::at_home(async move { postgres.crash().await }).await;
+    }
+
+    /// Stops every process of the PostgreSQL under a database made by [`alone`](Self::alone), until what this gives is dropped.
+    pub async fn freeze(&self) -> Frozen {
+        assert!(self.alone, "this PostgreSQL has other tests as well: use Database::alone");
+        let postgres = Arc::clone(&self.postgres);
+        let postmaster = shared::at_home(async move { postgres.pid().await }).await;
+        Frozen::from(postmaster.expect("a PostgreSQL that is up"))
     }
 
     /// Starts it again after [`crash`](Self::crash), at the same address; it recovers from its log.

@@ -18,12 +18,17 @@
 //! ```
 
 mod database;
+mod evidence;
+mod frozen;
+pub mod messages;
 mod program;
 mod proxy;
 mod redis;
 mod shared;
 
 pub use database::{Database, Role};
+pub use evidence::plant;
+pub use frozen::Frozen;
 pub use program::{Output, Program, Running, free_port};
 pub use proxy::{Counts, Direction, FaultProxy, Upstream};
 pub use redis::Redis;

@@ -2,6 +2,7 @@
 //! Leaves building them to `cargo build --workspace --bins`, which `make test` does first.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::evidence;
 use crate::shared::{self, OrSay};
 
 /// A program to be run, with its arguments, environment and input.
@@ -140,8 +142,10 @@ impl Program {
         let _home = shared::runtime().enter();
         let mut process = leash.with(dressed).spawn().or_say(&format!("{name} could not be started"));
         let said = Arc::new(watch::Sender::new(Said { open: 2, ..Said::default() }));
-        tokio::spawn(keep(process.take_stdout(), Arc::clone(&said), |said| &mut said.stdout));
-        tokio::spawn(keep(process.take_stderr(), Arc::clone(&said), |said| &mut said.stderr));
+        tokio::spawn(keep(process.take_stdout(), Arc::clone(&said), |said| &mut said.stdout, None));
+        // Standard output is whose secrets are shown on, such as a new key's.
+        let words = evidence::words(&name, process.pid());
+        tokio::spawn(keep(process.take_stderr(), Arc::clone(&said), |said| &mut said.stderr, words));
         Running { process, name, said, _stdin: stdin }
     }
 }
@@ -247,10 +251,14 @@ async fn keep(
     stream: Option<impl AsyncRead + Unpin>,
     said: Arc<watch::Sender<Said>>,
     part: fn(&mut Said) -> &mut Vec<u8>,
+    mut words: Option<File>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     if let Some(mut stream) = stream {
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            if let Some(words) = &mut words {
+                words.write_all(&buffer[..count]).or_say("what a program said could not be kept");
+            }
             said.send_modify(|said| part(said).extend_from_slice(&buffer[..count]));
         }
     }

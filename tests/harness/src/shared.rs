@@ -16,6 +16,8 @@ use tokio::sync::{Mutex, OnceCell};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use crate::evidence;
+
 /// A PostgreSQL: the one of this test binary, or one of a test's own.
 #[derive(Debug)]
 pub(crate) struct Postgres {
@@ -87,7 +89,12 @@ fn settled<T>(outcome: &Result<T, String>) -> &T {
 async fn start(options: Options) -> Result<Arc<Postgres>, String> {
     let pg_bin = std::env::var_os("STEAD_PG_BIN").map(PathBuf::from);
     let installation = stead_postgres::find(pg_bin.as_deref()).map_err(|fault| fault.to_string())?;
-    let data = Path::new("/tmp").join(format!("stead-test-{}", Uuid::new_v4().simple()));
+    let name = Uuid::new_v4().simple();
+    let (data, options) = match evidence::directory() {
+        None => (Path::new("/tmp").join(format!("stead-test-{name}")), options),
+        // Kept after the tests, and with all of its log, which holds what tables no longer do.
+        Some(evidence) => (evidence.join(format!("postgres-{name}/data")), options.kept().set("wal_keep_size", "64GB")),
+    };
     // Autovacuum would keep a template busy and change plans in the middle of a test; statements are read from
     // pg_stat_activity, which otherwise cuts them off.
     let options = options
@@ -118,6 +125,11 @@ impl Postgres {
     #[cfg(test)]
     pub(crate) fn data_dir(&self) -> &Path {
         &self.data_dir
+    }
+
+    /// The process id of its postmaster; none while it is down.
+    pub(crate) async fn pid(&self) -> Option<u32> {
+        self.cluster.lock().await.as_ref().map(Cluster::pid)
     }
 
     /// Ends it as a crash would.

@@ -65,9 +65,30 @@ const BREACHES: &[(&str, &str)] = &[
     ("grant delete on stead.products to stead_app", "stead.products may be deleted from by stead_app"),
     ("grant update (tenant_id) on stead.products to stead_app", "stead.products.tenant_id may be changed by stead_app"),
     ("grant insert on stead.journal to stead_app", "stead.journal may be written by stead_app"),
+    ("grant select on sequence stead.journal_sequence to stead_app", "stead.journal_sequence may be read or moved on by stead_app"),
     ("grant select on stead.products to public", "stead.products is granted to PUBLIC"),
     ("grant execute on function stead_journal.products() to public", "may be executed by PUBLIC"),
     ("alter function stead_journal.products() owner to stead_owner", "function stead_journal.products() belongs to stead_owner"),
+    ("create policy platform_see on stead.products for select to stead_platform using (true)", "policy platform_see on stead.products is unknown or changed"),
+    ("alter policy purge_see on stead.users using (true)", "policy purge_see on stead.users is unknown or changed"),
+    (
+        "create or replace function stead.current_tenant() returns uuid language sql stable parallel safe
+         return '01890000-0000-7000-8000-000000000001'::uuid",
+        "stead.current_tenant() does not say which tenant",
+    ),
+    ("create unique index everywhere on stead.products (sku, tenant_id)", "index everywhere on stead.products does not begin with the tenant"),
+    (
+        "create unique index ids on stead.users (id);
+         alter table stead.sessions add constraint astray foreign key (user_id) references stead.users (id)",
+        "foreign key astray on stead.sessions does not begin with the tenant",
+    ),
+    (
+        "set role stead_search;
+         create function stead_search.peek() returns setof uuid language sql stable security definer
+         begin atomic select p.id from stead.products p; end",
+        "function stead_search.peek() runs with the rights of stead_search and is unknown",
+    ),
+    ("alter function stead_journal.journal_access(text, text, uuid) reset search_path", "on whatever its caller's search path names"),
     ("create table stead.stray (tenant_id uuid)", "stead.stray"),
     ("create view stead.peek as select id from stead.products", "stead.peek"),
     ("alter table stead.products add column secret_price bigint", "stead.products.secret_price is unknown to the journal"),
@@ -97,6 +118,46 @@ async fn each_breach_is_found_and_named() {
         }
     }
     assert!(missed.is_empty(), "{} of {} breaches:\n{}", missed.len(), BREACHES.len(), missed.join("\n"));
+}
+
+/// The same of roles, which belong to a whole cluster.
+const ROLE_BREACHES: &[(&str, &str, &str)] = &[
+    ("alter role stead_app createrole", "alter role stead_app nocreaterole", "role stead_app may create roles"),
+    (
+        "grant stead_search to stead_app",
+        "revoke stead_search from stead_app",
+        "role stead_app is a member of stead_search",
+    ),
+    ("alter role stead_app bypassrls", "alter role stead_app nobypassrls", "role stead_app has BYPASSRLS"),
+    (
+        "alter role stead_platform bypassrls",
+        "alter role stead_platform nobypassrls",
+        "role stead_platform is a superuser or has BYPASSRLS",
+    ),
+    (
+        "alter role stead_journal superuser",
+        "alter role stead_journal nosuperuser",
+        "role stead_journal is a superuser or has BYPASSRLS",
+    ),
+    (
+        "grant stead_owner to stead_platform",
+        "revoke stead_owner from stead_platform",
+        "role stead_platform is a member of stead_owner",
+    ),
+];
+
+#[tokio::test]
+async fn a_role_that_could_go_past_the_fences_is_named() {
+    let database = Database::alone().await;
+    for (breach, mend, says) in ROLE_BREACHES {
+        alter(&database, breach).await;
+        let output = doctor(&database, Role::App).await;
+        let told = output.stdout.lines().any(|line| line.starts_with("WRONG") && line.contains(says));
+        assert!(output.code == Some(1) && told, "{breach} should be told {says:?}: {}", output.stdout);
+        alter(&database, mend).await;
+    }
+    let output = doctor(&database, Role::App).await;
+    assert_eq!(output.code, Some(0), "{}", output.stdout);
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! One request for each field of the contract that can name something.
 //! Leaves asking and comparing to the promises above.
 
+mod etags;
 mod products;
 
 use prost::Message;
 use stead_api::v1::{self, lookup_user_request::Key};
 
-use super::things::Things;
+use super::things::{PASSWORD, Things};
 
 /// A request with one thing in it.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +20,7 @@ pub(crate) struct Probe {
 }
 
 const USER: fn(&Things) -> String = |things| format!("users/{}", things.user);
+const SESSION: fn(&Things) -> String = |things| format!("sessions/{}", things.session);
 const TENANT: fn(&Things) -> String = |things| format!("tenants/{}", things.tenant);
 const REQUEST: fn(&Things) -> String = |things| things.request.to_string();
 
@@ -38,7 +40,7 @@ fn nobody(collection: &str) -> String {
 
 /// Every probe.
 pub(crate) fn probes() -> Vec<Probe> {
-    [products::probes(), users(), tenants(), keys(), audit()].concat()
+    [etags::probes(), products::probes(), users(), tenants(), keys(), sessions(), audit()].concat()
 }
 
 /// Of an address that is taken, so that asking leaves nothing behind.
@@ -231,6 +233,63 @@ fn keys() -> Vec<Probe> {
             v1::RevokeApiKeyRequest { name: nobody("apiKeys"), request_id: id.into(), ..Default::default() }
                 .encode_to_vec()
         }),
+    ]
+}
+
+fn sessions() -> Vec<Probe> {
+    vec![
+        // With an address that is in the caller's own tenant alone.
+        probe(
+            "AuthService/CreateSession",
+            "tenant",
+            |things| things.slug.clone(),
+            |ours, tenant| {
+                let (email, password) = (ours.email.clone(), PASSWORD.into());
+                v1::CreateSessionRequest { tenant: tenant.into(), email, password }.encode_to_vec()
+            },
+        ),
+        probe(
+            "AuthService/CreateSession",
+            "email",
+            |things| things.email.clone(),
+            |ours, email| {
+                let (tenant, password) = (ours.slug.clone(), PASSWORD.into());
+                v1::CreateSessionRequest { tenant, email: email.into(), password }.encode_to_vec()
+            },
+        ),
+        probe("AuthService/ExtendSession", "name", SESSION, |_, name| {
+            v1::ExtendSessionRequest { name: name.into(), ..Default::default() }.encode_to_vec()
+        }),
+        probe("AuthService/ExtendSession", "request_id", REQUEST, |_, id| {
+            v1::ExtendSessionRequest { name: nobody("sessions"), request_id: id.into(), ..Default::default() }
+                .encode_to_vec()
+        }),
+        probe("AuthService/RevokeSession", "name", SESSION, |_, name| {
+            v1::RevokeSessionRequest { name: name.into(), ..Default::default() }.encode_to_vec()
+        }),
+        probe("AuthService/RevokeSession", "request_id", REQUEST, |_, id| {
+            v1::RevokeSessionRequest { name: nobody("sessions"), request_id: id.into(), ..Default::default() }
+                .encode_to_vec()
+        }),
+        probe("AuthService/RevokeUserSessions", "user", USER, |_, user| {
+            v1::RevokeUserSessionsRequest { user: user.into(), ..Default::default() }.encode_to_vec()
+        }),
+        probe("AuthService/RevokeUserSessions", "request_id", REQUEST, |_, id| {
+            v1::RevokeUserSessionsRequest { user: nobody("users"), request_id: id.into(), ..Default::default() }
+                .encode_to_vec()
+        }),
+        probe("AuthService/ListSessions", "user", USER, |_, user| {
+            v1::ListSessionsRequest { user: user.into(), ..Default::default() }.encode_to_vec()
+        }),
+        probe(
+            "AuthService/ListSessions",
+            "page_token",
+            |things| things.tokens.sessions.clone(),
+            |_, token| {
+                v1::ListSessionsRequest { user: "users/-".into(), page_token: token.into(), ..Default::default() }
+                    .encode_to_vec()
+            },
+        ),
     ]
 }
 

@@ -1,6 +1,8 @@
 //! The rules of the house that a reading of the sources can check.
 //! Leaves which sources are read, and what is allowed all the same, to `tidy`.
 
+use super::fences;
+
 /// A source file, by its path in the repository.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
@@ -20,6 +22,9 @@ pub(crate) const RULES: &[Rule] = &[
     ("statuses_are_made_in_one_place", statuses_are_made_in_one_place),
     ("the_contract_stays_at_the_edge", the_contract_stays_at_the_edge),
     ("sql_is_asserted_safe_in_db_alone", sql_is_asserted_safe_in_db_alone),
+    ("connections_are_in_a_tenants_context", fences::connections_are_in_a_tenants_context),
+    ("the_platforms_connections_are_for_few", fences::the_platforms_connections_are_for_few),
+    ("tenants_come_from_credentials", fences::tenants_come_from_credentials),
     ("opens_with_its_purpose", opens_with_its_purpose),
     ("nothing_is_left_to_do", nothing_is_left_to_do),
     ("names_say_what_things_are", names_say_what_things_are),
@@ -39,6 +44,7 @@ const PLATFORM_FOLDERS: &[&str] = &[
     "db/",
     "error/",
     "filter/",
+    "listener/",
     "listing/",
     "page/",
     "rules/",
@@ -62,6 +68,8 @@ const STATUS_PLACES: &[&str] = &["error/status.rs", "products/export.rs", "produ
 const CONTRACT_PLACES: &[&str] = &["commands/", "listing.rs"];
 /// The edges of a domain that has more RPCs than one `service.rs` can hold: like it they decode, decide, act and encode.
 const EDGES: &[&str] = &[
+    "auth/sessions/model.rs",
+    "auth/sessions/service.rs",
     "products/batch.rs",
     "products/export.rs",
     "products/history.rs",
@@ -70,8 +78,20 @@ const EDGES: &[&str] = &[
     "users/lookup.rs",
 ];
 /// What else a domain has beyond the shape, because it does what no other does.
-const PARTS: &[&str] =
-    &["auth/keys.rs", "auth/token.rs", "auth/verify.rs", "products/batch/store.rs", "users/password.rs"];
+const PARTS: &[&str] = &[
+    "auth/aside.rs",
+    "auth/buckets.rs",
+    "auth/issuers.rs",
+    "auth/keys.rs",
+    "auth/sessions/login.rs",
+    "auth/sessions/mod.rs",
+    "auth/sessions/store.rs",
+    "auth/throttle.rs",
+    "auth/token.rs",
+    "auth/verify.rs",
+    "products/batch/store.rs",
+    "users/password.rs",
+];
 
 /// The domain that a file of the server belongs to.
 pub(crate) fn domain(path: &str) -> Option<&str> {
@@ -84,16 +104,16 @@ fn platform(path: &str) -> Option<&str> {
     path.strip_prefix("server/src/").filter(|_| domain(path).is_none())
 }
 
-fn is_test(path: &str) -> bool {
+pub(super) fn is_test(path: &str) -> bool {
     path.ends_with("/tests.rs") || path.contains("/tests/")
 }
 
-fn within(place: &str, places: &[&str]) -> bool {
+pub(super) fn within(place: &str, places: &[&str]) -> bool {
     places.iter().any(|allowed| place == *allowed || allowed.ends_with('/') && place.starts_with(allowed))
 }
 
 /// The code of a source: without comments, and without the tests at its end.
-fn code(source: &Source) -> String {
+pub(super) fn code(source: &Source) -> String {
     let before_tests = source.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let lines = before_tests.lines().map(|line| {
         let comment = line.match_indices("//").map(|(at, _)| at).find(|at| !line[..*at].ends_with(':'));
@@ -185,7 +205,7 @@ fn client_and_server_never_meet(sources: &[Source]) -> Vec<String> {
 }
 
 /// Whether the code uses a name as a word.
-fn names(code: &str, name: &str) -> bool {
+pub(super) fn names(code: &str, name: &str) -> bool {
     let around = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
     code.match_indices(name)
         .any(|(at, _)| !around(code[..at].chars().next_back()) && !around(code[at + name.len()..].chars().next()))
@@ -361,13 +381,16 @@ fn files_stay_short(sources: &[Source]) -> Vec<String> {
 pub(crate) fn idle_places(sources: &[Source]) -> Vec<String> {
     type Needs = fn(&Source) -> bool;
     let names_status: Needs = |source| names(&code(source), "Status");
-    let lists: [(&str, &[&str], Needs); 6] = [
+    let lists: [(&str, &[&str], Needs); 9] = [
         ("PLATFORM_FOLDERS", PLATFORM_FOLDERS, |_| true),
         ("SQL_PLACES", SQL_PLACES, holds_sql),
         ("STATUS_PLACES", STATUS_PLACES, names_status),
         ("CONTRACT_PLACES", CONTRACT_PLACES, names_contract),
         ("EDGES", EDGES, names_contract),
         ("PARTS", PARTS, |_| true),
+        ("CONNECTION_PLACES", fences::CONNECTION_PLACES, fences::holds_connection),
+        ("PLATFORM_PLACES", fences::PLATFORM_PLACES, fences::asks_the_platform),
+        ("TENANT_PLACES", fences::TENANT_PLACES, fences::makes_tenant),
     ];
     let mut faults = vec![];
     for (list, places, needs) in lists {

@@ -7,7 +7,7 @@ use stead_api::v1::{self, CountMode, import_products_request::Step};
 use super::{Probe, REQUEST, nobody, probe};
 use crate::isolation::things::Things;
 
-const PRODUCT: fn(&Things) -> String = |things| format!("products/{}", things.product);
+pub(super) const PRODUCT: fn(&Things) -> String = |things| format!("products/{}", things.product);
 const DELETED: fn(&Things) -> String = |things| format!("products/{}", things.deleted_product);
 
 pub(super) fn probes() -> Vec<Probe> {

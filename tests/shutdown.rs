@@ -1,34 +1,75 @@
-//! Stopping is bounded: calls that have begun are finished, silent peers are not waited for, a second word ends it at once.
+//! Stopping is bounded: calls that have begun are finished, nobody else is waited for, a second word ends it at once.
 //! Leaves what `dev` stops besides the server to `dev`.
 
-use std::time::Duration;
+mod peers;
+
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use stead_api::v1::{self, import_products_request::Step};
-use stead_client::ErrorKind;
-use stead_harness::{Database, Role};
-use tokio::io::AsyncWriteExt;
+use stead_client::{Client, ErrorKind};
+use stead_harness::{Database, Direction, FaultProxy, Output, Role, Running};
+use tokio::{net::TcpStream, task::JoinSet};
+use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
 
 use crate::{
-    fixture::{SOON, Server, stream},
+    fixture::{SOON, Server, Size, figure, raw, stream},
     products,
     telemetry::get,
 };
 
-const GRACE: (&str, &str) = ("STEAD_SHUTDOWN_GRACE", "3s");
+/// Shorter than anything that a test waits for.
+const GRACE: (&str, &str) = ("STEAD_SHUTDOWN_GRACE", "1s");
+/// Longer than any test waits: what ends before has not waited for it.
+const ENDLESS: (&str, &str) = ("STEAD_SHUTDOWN_GRACE", "10m");
+/// What a server may take from the word to its end.
+const BOUND: Duration = Duration::from_secs(25);
+
+/// Tells a server to stop, and sees it do so well; the figure tells how long it took.
+async fn stops(case: &str, running: Running) -> Output {
+    let started = Instant::now();
+    running.terminate();
+    ended(case, running, started).await
+}
+
+async fn ended(case: &str, running: Running, started: Instant) -> Output {
+    let output = running.wait(BOUND).await;
+    let took = started.elapsed();
+    let panics = output.stderr.matches("panicked").count();
+    let wrong = u64::from(output.code != Some(0)) + panics as u64;
+    figure(&format!("stop_{case}"), &[("calls", 1), ("wrong", wrong), ("milliseconds", took.as_millis() as u64)]);
+    assert_eq!((output.code, panics), (Some(0), 0), "{case}: {output:?}");
+    output
+}
+
+/// As often as a soak wants it, once otherwise.
+fn rounds() -> Size {
+    Size::of(1, 10)
+}
 
 #[tokio::test]
-async fn an_idle_server_stops_at_once_and_well() {
-    let server = Server::start().await;
-    server.running.terminate();
-    let output = server.running.wait(SOON).await;
-    assert_eq!(output.code, Some(0), "{output:?}");
+async fn an_idle_server_stops_at_once_and_well_by_either_signal() {
+    let size = rounds();
+    for round in (0..).take_while(|round| size.lasts(*round)) {
+        let server = Server::with(Database::fresh().await, &[ENDLESS]).await;
+        let tenant = server.tenant().await;
+        if round % 2 == 0 {
+            let started = Instant::now();
+            server.running.interrupt();
+            ended("idle", server.running, started).await;
+        } else {
+            stops("idle", server.running).await;
+        }
+        drop(tenant);
+    }
+    let server = Server::with(Database::fresh().await, &[ENDLESS]).await;
+    stops("idle", server.running).await;
 }
 
 #[tokio::test]
 async fn a_call_that_has_begun_is_finished() {
-    let server = Server::with(Database::fresh().await, &[("STEAD_SHUTDOWN_GRACE", "20s")]).await;
+    let server = Server::with(Database::fresh().await, &[ENDLESS]).await;
     let tenant = server.tenant().await;
     let product = tenant.client.products().create(products::new("held")).send().await.expect("created");
     // The row is held, so the change waits until it is let go.
@@ -37,50 +78,140 @@ async fn a_call_that_has_begun_is_finished() {
     let change = tenant.client.products().update(product.id, stead_client::ProductPatch::new().quantity(5));
     let change = tokio::spawn(change.send());
     server.waiting(1).await;
+    let started = Instant::now();
     server.running.terminate();
     refuses_new_calls(&server).await;
     sqlx::raw_sql("rollback").execute(&mut holder).await.expect("let go");
     assert_eq!(change.await.expect("no panic").expect("finished").quantity, 5);
     drop(tenant);
-    assert_eq!(server.running.wait(SOON).await.code, Some(0));
+    ended("begun", server.running, started).await;
 }
 
 async fn refuses_new_calls(server: &Server) {
-    let until = async { while tokio::net::TcpStream::connect(server.address).await.is_ok() {} };
+    let until = async { while TcpStream::connect(server.address).await.is_ok() {} };
     tokio::time::timeout(SOON, until).await.expect("no new connection is taken");
 }
 
+/// Creates products one after the other, without a retry, until the server is gone; gives the SKUs that were acknowledged.
+async fn write(client: Client, writer: usize) -> (Vec<String>, Status) {
+    let mut acknowledged = vec![];
+    for number in 0.. {
+        let sku = format!("w{writer}-{number}");
+        let product = v1::Product { sku: sku.clone(), display_name: "x".into(), ..Default::default() };
+        let request = v1::CreateProductRequest { product: Some(product), ..Default::default() };
+        match raw(&client, "ProductService/CreateProduct", request.encode_to_vec()).await {
+            Ok(_) => acknowledged.push(sku),
+            Err(refused) => return (acknowledged, refused),
+        }
+    }
+    unreachable!("a writer ends with a refusal")
+}
+
 #[tokio::test]
-async fn silent_peers_and_endless_streams_are_waited_for_no_longer_than_the_grace() {
-    let server = Server::with(Database::fresh().await, &[GRACE]).await;
-    let tenant = server.tenant().await;
-    let mut silent = tokio::net::TcpStream::connect(server.address).await.expect("a peer");
-    let mut half = tokio::net::TcpStream::connect(server.address).await.expect("a peer");
-    half.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("a preface");
-    silent.write_all(b"P").await.expect("a byte");
-    let (sender, mut answers) = stream(&tenant.client, "ProductService/ImportProducts").await.expect("a stream");
+async fn under_load_every_call_is_finished_or_may_be_sent_again_and_no_acknowledged_write_is_lost() {
+    let size = rounds();
+    for _ in (0..).take_while(|round| size.lasts(*round)) {
+        let server = Server::with(Database::fresh().await, &[ENDLESS]).await;
+        let tenant = server.tenant().await;
+        let mut writers = JoinSet::new();
+        for writer in 0..8 {
+            let client = tenant.client_as("services/writer", &["products.read", "products.write"]).await;
+            writers.spawn(write(client, writer));
+        }
+        let busy = async { while server.count("products", tenant.id).await < 50 {} };
+        tokio::time::timeout(SOON, busy).await.expect("writes are under way");
+        let Server { database, running, .. } = server;
+        stops("loaded", running).await;
+        let (mut acknowledged, mut cut) = (vec![], 0);
+        for (skus, refused) in writers.join_all().await {
+            acknowledged.extend(skus);
+            // A connection that cannot be made is UNAVAILABLE as well.
+            cut += u64::from(refused.code() != Code::Unavailable);
+            assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        }
+        let mut truth = database.connect(Role::Superuser).await;
+        let found = "select count(*) from stead.products where sku = any($1)";
+        let found: i64 = sqlx::query_scalar(found).bind(&acknowledged).fetch_one(&mut truth).await.expect("a count");
+        let lost = acknowledged.len() as u64 - found as u64;
+        figure("stop_writes", &[("writes", acknowledged.len() as u64), ("lost", lost), ("cut", cut)]);
+        assert_eq!((lost, acknowledged.len() >= 50), (0, true));
+    }
+}
+
+/// An import that has begun and is kept open.
+async fn import(client: &Client) -> (tokio::sync::mpsc::Sender<Vec<u8>>, Streaming<Vec<u8>>) {
+    let (sender, mut answers) = stream(client, "ProductService/ImportProducts").await.expect("a stream");
     let step = Some(Step::Start(v1::ImportProductsStart { import_id: Uuid::new_v4().to_string() }));
     sender.send(v1::ImportProductsRequest { step }.encode_to_vec()).await.expect("sent");
     answers.message().await.expect("opened");
-    let started = std::time::Instant::now();
-    server.running.terminate();
-    let output = server.running.wait(Duration::from_secs(25)).await;
-    assert_eq!(output.code, Some(0), "{output:?}");
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
-    assert!(answers.message().await.is_err(), "the stream was cut");
+    (sender, answers)
+}
+
+#[tokio::test]
+async fn a_statement_that_hangs_is_waited_for_no_longer_than_the_grace() {
+    let size = rounds();
+    for _ in (0..).take_while(|round| size.lasts(*round)) {
+        let server = Server::with(Database::fresh().await, &[GRACE]).await;
+        let tenant = server.tenant().await;
+        let product = tenant.client.products().create(products::new("held")).send().await.expect("created");
+        let mut holder = server.database.connect(Role::Superuser).await;
+        sqlx::raw_sql("begin; select 1 from stead.products for update").execute(&mut holder).await.expect("held");
+        let change = tokio::spawn(tenant.client.products().adjust_quantity(product.id, 1).send());
+        server.waiting(1).await;
+        stops("hung_statement", server.running).await;
+        change.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_falls_silent_holds_no_stop_up() {
+    let size = rounds();
+    for _ in (0..).take_while(|round| size.lasts(*round)) {
+        let database = Database::fresh().await;
+        let proxy = FaultProxy::before_postgres().await;
+        let urls = [database.url_by(Role::App, &proxy), database.url_by(Role::Platform, &proxy)];
+        let settings = [GRACE, ("STEAD_DATABASE_URL", &urls[0]), ("STEAD_PLATFORM_DATABASE_URL", &urls[1])];
+        let server = Server::with(database, &settings).await;
+        let tenant = server.tenant().await;
+        proxy.stall_after(Direction::ToServer, 0);
+        let call = tokio::spawn(tenant.client.products().create(products::new("unheard")).send());
+        tokio::time::timeout(SOON, proxy.tripped()).await.expect("a statement is on its way");
+        stops("hung_database", server.running).await;
+        call.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_still_starting_stops_at_once() {
+    let size = rounds();
+    for _ in (0..).take_while(|round| size.lasts(*round)) {
+        let database = Database::fresh().await;
+        let proxy = FaultProxy::before_postgres().await;
+        proxy.stall_after(Direction::ToServer, 0);
+        let url = database.url_by(Role::App, &proxy);
+        let (address, admin) = peers::addresses();
+        let running = Server::program(&database, address, admin, &[("STEAD_DATABASE_URL", &url)]).start();
+        // The port is bound before the database is asked.
+        running.port(address, SOON).await;
+        stops("starting", running).await;
+    }
 }
 
 #[tokio::test]
 async fn a_second_word_ends_it_at_once() {
-    let server =
-        Server::with(Database::fresh().await, &[("STEAD_SHUTDOWN_GRACE", "60s"), ("STEAD_DRAIN_WAIT", "60s")]).await;
-    server.running.interrupt();
-    // Two signals at once are one.
-    let heard = async { while get(server.admin, "/readyz").await.1 != "stopping\n" {} };
-    tokio::time::timeout(SOON, heard).await.expect("the first word is heard");
-    server.running.interrupt();
-    let output = server.running.wait(SOON).await;
-    assert!(matches!(output.code, Some(130 | 143)), "{output:?}");
+    for twice in [Running::interrupt, Running::terminate] {
+        let settings = [ENDLESS, ("STEAD_DRAIN_WAIT", "60s")];
+        let server = Server::with(Database::fresh().await, &settings).await;
+        let serves = async { while get(server.admin, "/readyz").await.0 != 200 {} };
+        tokio::time::timeout(SOON, serves).await.expect("it is ready");
+        twice(&server.running);
+        // Two signals at once are one.
+        let heard = async { while get(server.admin, "/readyz").await.1 != "stopping\n" {} };
+        tokio::time::timeout(SOON, heard).await.expect("the first word is heard");
+        twice(&server.running);
+        let output = server.running.wait(SOON).await;
+        assert!(matches!(output.code, Some(130 | 143)), "{output:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,11 +1,20 @@
-//! A call that is given up, or that comes too late, ends in time and poisons nothing for those after it.
-//! Leaves connections that break to `import` and `errors`.
+//! A call that is given up, or that comes too late, ends in time, leaves nothing behind at PostgreSQL, and poisons nothing for
+//! those after it.
+//! Leaves connections that break to `import` and `errors`, and a PostgreSQL that does not answer to `waits`.
+
+pub(crate) mod asks;
+mod impatience;
+mod steps;
+
+pub(crate) use impatience::Impatience;
 
 use std::time::{Duration, Instant};
 
+use sqlx::PgConnection;
 use stead_api::v1;
-use stead_client::{ErrorKind, ProductPatch};
+use stead_client::{ErrorKind, Product, ProductId, ProductPatch};
 use stead_harness::{Database, Direction, FaultProxy, Role};
+use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::{
@@ -16,9 +25,22 @@ use crate::{
 /// A small server whose database is far away.
 async fn distant(pool: &str) -> (Server, FaultProxy) {
     let (database, proxy) = (Database::fresh().await, FaultProxy::before_postgres().await);
-    let url = database.url_by(Role::App, &proxy);
-    let server = Server::with(database, &[("STEAD_DATABASE_URL", &url), ("STEAD_DATABASE_POOL_SIZE", pool)]).await;
-    (server, proxy)
+    let [app, platform] = [Role::App, Role::Platform].map(|role| database.url_by(role, &proxy));
+    let settings =
+        [("STEAD_DATABASE_URL", &*app), ("STEAD_PLATFORM_DATABASE_URL", &platform), ("STEAD_DATABASE_POOL_SIZE", pool)];
+    (Server::with(database, &settings).await, proxy)
+}
+
+/// A product, and somebody who holds its row for as long as the connection is open.
+async fn held(server: &Server, tenant: &Tenant) -> (Product, PgConnection) {
+    let product = tenant.client.products().create(products::new("held").quantity(10)).send().await.expect("created");
+    let mut holder = server.database.connect(Role::Superuser).await;
+    sqlx::raw_sql("begin; select 1 from stead.products for update").execute(&mut holder).await.expect("held");
+    (product, holder)
+}
+
+async fn sell(tenant: Tenant, id: ProductId) -> Result<Product, stead_client::Error> {
+    tenant.client.products().adjust_quantity(id, -1).send().await
 }
 
 /// Until no session of the service is inside a transaction or at work.
@@ -38,9 +60,7 @@ async fn quiet(server: &Server) {
 async fn a_call_does_not_outlive_its_deadline() {
     let server = Server::start().await;
     let tenant = server.tenant().await;
-    let product = tenant.client.products().create(products::new("held")).send().await.expect("created");
-    let mut holder = server.database.connect(Role::Superuser).await;
-    sqlx::raw_sql("begin; select 1 from stead.products for update").execute(&mut holder).await.expect("held");
+    let (product, mut holder) = held(&server, &tenant).await;
     let request = v1::UpdateProductRequest {
         product: Some(v1::Product { name: product.id.to_string(), quantity: 9, ..Default::default() }),
         ..Default::default()
@@ -57,9 +77,104 @@ async fn a_call_does_not_outlive_its_deadline() {
     let late = late.update(product.id, ProductPatch::new().quantity(8)).send().await.expect_err("too late");
     assert_eq!(late.kind(), &ErrorKind::DeadlineExceeded);
     assert!(late.may_have_executed(), "nobody can say that it did not happen");
-    sqlx::raw_sql("rollback").execute(&mut holder).await.expect("let go");
+    // The row is still held: what waited for it was stopped.
     quiet(&server).await;
+    sqlx::raw_sql("rollback").execute(&mut holder).await.expect("let go");
     tenant.client.products().update(product.id, ProductPatch::new().quantity(7)).send().await.expect("works again");
+}
+
+#[tokio::test]
+async fn a_statement_is_stopped_when_its_caller_goes_away() {
+    let server = Server::start().await;
+    let tenant = server.tenant().await;
+    let (product, mut holder) = held(&server, &tenant).await;
+    let sale = tokio::spawn(sell(tenant.clone(), product.id));
+    server.waiting(1).await;
+    sale.abort();
+    quiet(&server).await;
+    sqlx::raw_sql("rollback").execute(&mut holder).await.expect("let go");
+    assert_eq!(tenant.client.products().get(product.id).send().await.expect("read").revision, 1, "nothing was sold");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_row_waits_for_as_long_as_its_caller_does() {
+    let database = Database::fresh().await;
+    for role in [Role::App, Role::Platform] {
+        let mut session = database.connect(role).await;
+        let bounds = "select min(setting::bigint) from pg_settings where name in ('lock_timeout', 'statement_timeout')";
+        let bound: i64 = sqlx::query_scalar(bounds).fetch_one(&mut session).await.expect("the bounds");
+        assert!(
+            bound > 60_000,
+            "{role:?} breaks off after {bound} ms: a call may last 60 s, and is stopped by the service"
+        );
+    }
+}
+
+#[tokio::test]
+async fn however_many_calls_are_given_up_there_are_no_more_sessions_than_places() {
+    const POOL: i64 = 3;
+    let (server, proxy) = distant(&POOL.to_string()).await;
+    let tenant = server.tenant().await;
+    let (product, mut holder) = held(&server, &tenant).await;
+    // What cancels is as slow as everything else, while callers come and go.
+    proxy.delay(Direction::ToServer, Duration::from_millis(5));
+    let mut callers = JoinSet::new();
+    for caller in 0..120 {
+        let (tenant, id) = (tenant.clone(), product.id);
+        let patience = Duration::from_millis(20 + caller * 5);
+        callers.spawn(async move { tokio::time::timeout(patience, sell(tenant, id)).await.is_err() });
+    }
+    let sessions = "select count(*) from pg_stat_activity
+        where datname = current_database() and application_name = 'stead' and usename = 'stead_app'";
+    let (mut truth, mut most, mut given_up) = (server.truth().await, 0, 0);
+    while !callers.is_empty() {
+        most = most.max(sqlx::query_scalar(sessions).fetch_one(&mut truth).await.expect("a count"));
+        while let Some(caller) = callers.try_join_next() {
+            given_up += u64::from(caller.expect("no panic"));
+        }
+    }
+    assert_eq!(given_up, 120, "the row is held: nobody can have sold anything");
+    assert!(most <= POOL + 1, "{most} sessions: {POOL} and one that cancels were allowed");
+    proxy.heal();
+    quiet(&server).await;
+    sqlx::raw_sql("rollback").execute(&mut holder).await.expect("let go");
+    sell(tenant, product.id).await.expect("sold");
+}
+
+#[tokio::test]
+async fn a_snapshot_ends_when_its_reader_goes_away() {
+    let server = Server::start().await;
+    let tenant = server.tenant().await;
+    let all = tenant.client.products();
+    for batch in 0..4 {
+        // More than fits what a client takes in without being asked for it.
+        let bulky = (0..30).map(|at| products::new(&format!("{batch}-{at}")).description("x".repeat(100 * 1024)));
+        all.batch_create(bulky).send().await.expect("created");
+    }
+    let mut unread = all.export().items();
+    unread.next().await.expect("an export").expect("a product");
+    let open = "select count(*) from pg_stat_activity
+        where datname = current_database() and application_name = 'stead' and state = 'idle in transaction'";
+    let mut truth = server.truth().await;
+    let until =
+        async { while sqlx::query_scalar::<_, i64>(open).fetch_one(&mut truth).await.expect("a count") == 0 {} };
+    tokio::time::timeout(SOON, until).await.expect("the export waits for its reader");
+    drop(unread);
+    quiet(&server).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_leaves_no_statement_behind_for_long() {
+    let server = Server::start().await;
+    let tenant = server.tenant().await;
+    let (product, mut holder) = held(&server, &tenant).await;
+    let sale = tokio::spawn(sell(tenant.clone(), product.id));
+    server.waiting(1).await;
+    server.running.kill();
+    // The row is still held, and nobody is there to cancel what waits for it.
+    quiet(&server).await;
+    sale.abort();
+    sqlx::raw_sql("rollback").execute(&mut holder).await.expect("let go");
 }
 
 #[tokio::test]
@@ -111,9 +226,7 @@ async fn a_full_pool_refuses_in_words_that_let_the_sdk_try_again() {
     let settings = [("STEAD_DATABASE_POOL_SIZE", "1"), ("STEAD_DATABASE_ACQUIRE_TIMEOUT", "100ms")];
     let server = Server::with(database, &settings).await;
     let tenant = server.tenant().await;
-    let product = tenant.client.products().create(products::new("held")).send().await.expect("created");
-    let mut holder = server.database.connect(Role::Superuser).await;
-    sqlx::raw_sql("begin; select 1 from stead.products for update").execute(&mut holder).await.expect("held");
+    let (product, mut holder) = held(&server, &tenant).await;
     let products = tenant.client.products();
     let held = tokio::spawn(products.update(product.id, ProductPatch::new().quantity(1)).send());
     let refused = async {

@@ -7,24 +7,28 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use prost::Message;
 use stead_api::v1;
 use stead_client::{ApiKey, Client};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
 use super::cutter::Cutter;
-use crate::fixture::{Refusal, SOON, Server, Tenant, raw};
+use crate::{
+    cancellation::Impatience,
+    fixture::{Refusal, SOON, Server, Tenant, raw},
+};
 
 /// More than any fault needs; who is not answered by then never is.
 const ATTEMPTS: usize = 100;
 
 /// What all callers of a test have in common.
 #[derive(Debug)]
-pub(super) struct Sky {
+pub(crate) struct Sky {
     weather: watch::Sender<Weather>,
     calls: AtomicU64,
     /// How many writes were answered.
@@ -41,36 +45,36 @@ struct Weather {
 }
 
 impl Sky {
-    pub(super) fn fair() -> Arc<Self> {
+    pub(crate) fn fair() -> Arc<Self> {
         let weather = watch::Sender::new(Weather { fair: true, turns: 0, over: false });
         Arc::new(Self { weather, calls: AtomicU64::new(0), answered: watch::Sender::new(0) })
     }
 
     /// Everybody gives up, and tries again when it is fair.
-    pub(super) fn turn_foul(&self) {
+    pub(crate) fn turn_foul(&self) {
         self.weather.send_modify(|weather| (weather.fair, weather.turns) = (false, weather.turns + 1));
     }
 
-    pub(super) fn clear_up(&self) {
+    pub(crate) fn clear_up(&self) {
         self.weather.send_modify(|weather| weather.fair = true);
     }
 
     /// Nobody begins another life.
-    pub(super) fn call_it_a_day(&self) {
+    pub(crate) fn call_it_a_day(&self) {
         self.weather.send_modify(|weather| weather.over = true);
     }
 
     /// Until somebody has called it a day.
-    pub(super) async fn over(&self) {
+    pub(crate) async fn over(&self) {
         let _ = self.weather.subscribe().wait_for(|weather| weather.over).await;
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.weather.borrow().over
     }
 
     /// Until so many more writes were answered, or somebody has called it a day.
-    pub(super) async fn answered(&self, more: u64) {
+    pub(crate) async fn answered(&self, more: u64) {
         let mut answered = self.answered.subscribe();
         let wanted = *answered.borrow() + more;
         tokio::select! {
@@ -80,51 +84,51 @@ impl Sky {
     }
 
     /// How many calls were made.
-    pub(super) fn calls(&self) -> u64 {
+    pub(crate) fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
 }
 
 /// A write, and the answer that its caller has in the end.
 #[derive(Debug)]
-pub(super) struct Done {
-    pub(super) method: &'static str,
-    pub(super) request: Vec<u8>,
-    pub(super) id: Uuid,
+pub(crate) struct Done {
+    pub(crate) method: &'static str,
+    pub(crate) request: Vec<u8>,
+    pub(crate) id: Uuid,
     /// How many changes it is.
-    pub(super) entries: i64,
-    pub(super) answer: Vec<u8>,
+    pub(crate) entries: i64,
+    pub(crate) answer: Vec<u8>,
     /// Whether that is a replay already.
     replayed: bool,
 }
 
 /// What a caller has to show.
 #[derive(Debug, Default)]
-pub(super) struct Book {
-    pub(super) done: Vec<Done>,
-    pub(super) faults: u64,
-    pub(super) wrong: Vec<String>,
+pub(crate) struct Book {
+    pub(crate) done: Vec<Done>,
+    pub(crate) faults: u64,
+    pub(crate) wrong: Vec<String>,
     /// Each product as the last answer showed it.
-    pub(super) products: BTreeMap<String, v1::Product>,
+    pub(crate) products: BTreeMap<String, v1::Product>,
     /// What the products' quantities must add up to.
-    pub(super) quantity: i64,
-    pub(super) users: i64,
+    pub(crate) quantity: i64,
+    pub(crate) users: i64,
 }
 
 /// A write had an answer that it should not have; the book says which.
 #[derive(Debug)]
-pub(super) struct Wrong;
+pub(crate) struct Wrong;
 
 /// Whom a caller speaks to, and as whom.
 #[derive(Debug, Clone)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     endpoint: String,
     tenant: ApiKey,
     platform: ApiKey,
 }
 
 impl Keys {
-    pub(super) fn at(endpoint: String, server: &Server, tenant: &Tenant) -> Self {
+    pub(crate) fn at(endpoint: String, server: &Server, tenant: &Tenant) -> Self {
         Self { endpoint, tenant: tenant.key.clone(), platform: server.platform_key.clone() }
     }
 
@@ -141,23 +145,25 @@ type Answer = Result<Response<Vec<u8>>, Status>;
 
 /// One caller in a tenant of its own.
 #[derive(Debug)]
-pub(super) struct Caller {
-    pub(super) tenant: Tenant,
+pub(crate) struct Caller {
+    pub(crate) tenant: Tenant,
     keys: Keys,
     clients: [Client; 2],
     pub(super) cutter: Option<Cutter>,
-    pub(super) sky: Arc<Sky>,
-    pub(super) book: Book,
+    /// Gives up before the answer is there.
+    pub(crate) impatience: Option<Impatience>,
+    pub(crate) sky: Arc<Sky>,
+    pub(crate) book: Book,
 }
 
 impl Caller {
-    pub(super) fn new(tenant: Tenant, keys: Keys, sky: &Arc<Sky>) -> Self {
+    pub(crate) fn new(tenant: Tenant, keys: Keys, sky: &Arc<Sky>) -> Self {
         let clients = keys.clients();
-        Self { tenant, keys, clients, cutter: None, sky: Arc::clone(sky), book: Book::default() }
+        Self { tenant, keys, clients, cutter: None, impatience: None, sky: Arc::clone(sky), book: Book::default() }
     }
 
     /// Goes on with connections that have yet to be made.
-    pub(super) fn hang_up(&mut self) {
+    pub(crate) fn hang_up(&mut self) {
         if let Some(cutter) = &self.cutter {
             cutter.hang_up();
         }
@@ -165,13 +171,13 @@ impl Caller {
     }
 
     /// Goes on by another way.
-    pub(super) fn turn_to(&mut self, keys: Keys) {
+    pub(crate) fn turn_to(&mut self, keys: Keys) {
         self.keys = keys;
         self.hang_up();
     }
 
     /// Sends a write until it is answered; an answer that is lost on the way is asked for with the same request id.
-    pub(super) async fn write<Q: Message, A: Message + Default>(
+    pub(crate) async fn write<Q: Message, A: Message + Default>(
         &mut self,
         method: &'static str,
         entries: i64,
@@ -221,14 +227,21 @@ impl Caller {
         let turns = weather.wait_for(|weather| weather.fair).await.map_or(0, |weather| weather.turns);
         self.sky.calls.fetch_add(1, Ordering::Relaxed);
         let client = &self.clients[usize::from(method.starts_with("TenantService/"))];
-        tokio::select! {
-            answer = raw(client, method, request.to_vec()) => Some(answer),
-            _ = weather.wait_for(|weather| weather.turns != turns) => None,
+        let patience = self.impatience.as_mut().and_then(|impatience| impatience.next(method));
+        let started = Instant::now();
+        let answer = tokio::select! {
+            answer = raw(client, method, request.to_vec()) => answer,
+            _ = weather.wait_for(|weather| weather.turns != turns) => return None,
+            () = sleep(patience.unwrap_or_default()), if patience.is_some() => return None,
+        };
+        if let (Some(impatience), None) = (&mut self.impatience, patience) {
+            impatience.answered(method, started);
         }
+        Some(answer)
     }
 
     /// Sends every write once more whose first answer was heard: the answer must be the same, and say that it is a replay.
-    pub(super) async fn send_again(&mut self) {
+    pub(crate) async fn send_again(&mut self) {
         for place in 0..self.book.done.len() {
             let Done { method, request, answer, replayed, .. } = &self.book.done[place];
             if *replayed {
@@ -247,7 +260,7 @@ impl Caller {
     }
 
     /// Reads every product: each must stand as the last answer to a write showed it, and no other.
-    pub(super) async fn compare_products(&mut self) {
+    pub(crate) async fn compare_products(&mut self) {
         let (mut found, mut page_token) = (BTreeMap::new(), String::new());
         loop {
             let request =

@@ -8,7 +8,7 @@ use crate::fixture::mask;
 
 /// Which writes a life has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     /// One of each shape: create, update, delete, batch, adjustment.
     Few,
     /// Every write inside a tenant.
@@ -17,10 +17,10 @@ pub(super) enum Scope {
     Everything,
 }
 
-pub(super) const ADJUST: &str = "ProductService/AdjustProductQuantity";
+pub(crate) const ADJUST: &str = "ProductService/AdjustProductQuantity";
 
 /// A product, and sales of it.
-pub(super) async fn sell(caller: &mut Caller, number: u64) -> Result<(), Wrong> {
+pub(crate) async fn sell(caller: &mut Caller, number: u64) -> Result<(), Wrong> {
     let product = Some(new(format!("sold-{number}"), 100));
     let create = |request_id| v1::CreateProductRequest { product, request_id, ..Default::default() };
     let mut product: v1::Product = caller.write("ProductService/CreateProduct", 1, create).await?;
@@ -43,7 +43,7 @@ struct Products {
 }
 
 /// Lives of a product, of two products that are made together, and of a user.
-pub(super) async fn live(caller: &mut Caller, number: u64, scope: Scope) -> Result<(), Wrong> {
+pub(crate) async fn live(caller: &mut Caller, number: u64, scope: Scope) -> Result<(), Wrong> {
     let mut products = begin(caller, number).await?;
     let user = v1::User { email: format!("user-{number}@example.com"), ..Default::default() };
     let create = |request_id| v1::CreateUserRequest { user: Some(user), request_id, ..Default::default() };

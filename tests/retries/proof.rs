@@ -10,7 +10,7 @@ use super::caller::{Book, Caller};
 use crate::fixture::{figure, seed};
 
 /// Counts what is in the database, prints the figure and asserts that nothing is wrong with it.
-pub(super) async fn prove(test: &str, database: &Database, callers: Vec<Caller>, started: Instant) {
+pub(crate) async fn prove(test: &str, database: &Database, callers: Vec<Caller>, started: Instant) {
     let calls = callers.first().map_or(0, |caller| caller.sky.calls());
     let tenants: Vec<_> = callers.iter().map(|caller| caller.tenant.id.uuid()).collect();
     let mut books: Vec<Book> = callers.into_iter().map(|caller| caller.book).collect();

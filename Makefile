@@ -19,9 +19,9 @@ run: ## build and serve with a private PostgreSQL and sample data; ARGS="--reset
 	$(programs)
 	@exec "$(target)/debug/stead-server" dev $(ARGS)
 
-test: ## build both programs and prove everything that stands, on real PostgreSQL and Redis
+test: ## build both programs and prove everything that stands, on real PostgreSQL and Redis; then look for secrets in what is left
 	@.ci/prepare rust postgres redis python
-	$(programs) && cargo test --workspace
+	$(programs) && tests/evidence cargo test --workspace
 
 clients: ## generate the clients of other languages and prove them against the service
 	@.ci/prepare rust postgres python

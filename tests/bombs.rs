@@ -107,7 +107,7 @@ async fn send(client: &Client, method: &str, message: Vec<u8>) -> Result<Respons
 }
 
 /// The most memory that a server has had until now.
-fn peak(server: &Server) -> usize {
+pub(crate) fn peak(server: &Server) -> usize {
     let path = format!("/proc/{}/status", server.running.pid());
     let status = fs::read_to_string(path).expect("a running server");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
@@ -175,6 +175,45 @@ async fn the_heaviest_messages_that_are_decoded_take_no_more_than_the_bound() {
         tell(&format!("{taken} {}", bomb.what), base, now);
         assert!(now < base + BOUND, "{} {}: {} MiB above", taken, bomb.what, now.saturating_sub(base) / MIB);
     }
+}
+
+#[tokio::test]
+async fn what_hides_from_the_scales_behind_another_wire_type_is_not_decoded() {
+    let tenant = tenant().await;
+    // An entry of a map that says it is a number: skipped as one it weighs nothing, and prost decodes it all the same.
+    let entry = nested(&[2, 6], [0x0a, 0].repeat(LARGEST / 2 - 64));
+    let mut facts = vec![];
+    encode_key(1, WireType::Varint, &mut facts);
+    encode_varint(entry.len() as u64, &mut facts);
+    facts.extend(entry);
+    let refusal = raw(&tenant.client, "ProductService/CreateProduct", nested(&[1, 9], facts)).await.refusal();
+    assert!(refusal.is(Code::InvalidArgument, "MALFORMED_MESSAGE"), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn passwords_that_are_hashed_again_and_again_take_no_more_memory_than_at_first() {
+    let server = Server::start().await;
+    let (tenant, email, password) = (server.tenant().await, "often@x.org", "correct horse");
+    let user = stead_client::NewUser::new(email).password(password);
+    tenant.client.users().create(user).send().await.expect("a user");
+    let sign_in_at_once = async || {
+        let auth = tenant.client.auth();
+        let sign_in = || auth.create_session(&tenant.slug, email, password).send();
+        let (one, two, three, four) = tokio::join!(sign_in(), sign_in(), sign_in(), sign_in());
+        for answer in [one, two, three, four] {
+            answer.expect("a session");
+        }
+    };
+    for _ in 0..2 {
+        sign_in_at_once().await;
+    }
+    let base = peak(&server);
+    for _ in 0..12 {
+        sign_in_at_once().await;
+    }
+    let now = peak(&server);
+    tell("48 sign-ins", base, now);
+    assert!(now < base + 16 * MIB, "{} MiB above", now.saturating_sub(base) / MIB);
 }
 
 fn text(text: &str) -> Value {

@@ -14,6 +14,9 @@ use crate::fixture::{Refusal, Refused, raw, raw_status, repository, shared, tena
 
 const PACKAGE: &str = "stead.v1";
 
+/// What takes strangers, and why; the list can only shrink.
+const ANONYMOUS: &[(&str, &str)] = &[("/stead.v1.AuthService/CreateSession", "a sign-in is how a credential begins")];
+
 fn contract() -> DescriptorPool {
     DescriptorPool::decode(stead_api::FILE_DESCRIPTOR_SET).expect("the contract decodes")
 }
@@ -53,7 +56,9 @@ fn unsaid_of_methods(pool: &DescriptorPool) -> Vec<String> {
         }
         let proto = method.method_descriptor_proto();
         let level = proto.options.as_ref().map(|options| options.idempotency_level());
-        if level.is_none_or(|level| level == IdempotencyLevel::IdempotencyUnknown) {
+        // A request id belongs to a caller, and nobody is behind an anonymous call yet.
+        let unsaid = level.is_none_or(|level| level == IdempotencyLevel::IdempotencyUnknown);
+        if unsaid && !option(pool, &options, "anonymous") {
             faults.push(format!(
                 "{name} has no `option idempotency_level`: NO_SIDE_EFFECTS for a read, IDEMPOTENT for a write"
             ));
@@ -209,9 +214,18 @@ fn every_method_is_named_by_a_test() {
 }
 
 #[tokio::test]
-async fn every_method_refuses_strangers() {
+async fn every_method_refuses_strangers_but_those_that_are_for_them() {
     let stranger = shared().await.stranger();
-    for method in stead_api::METHODS {
+    let anonymous: Vec<_> = stead_api::METHODS.iter().filter(|method| method.anonymous).collect();
+    let allowed: Vec<_> = ANONYMOUS.iter().map(|(path, _)| *path).collect();
+    let paths: Vec<_> = anonymous.iter().map(|method| method.path).collect();
+    assert_eq!(paths, allowed, "say in ANONYMOUS why a method takes strangers, or take `option (anonymous)` off it");
+    for method in anonymous {
+        assert_eq!((method.permission, method.streaming), ("", false), "{}: a stranger holds nothing", method.path);
+        let looked_at = raw(&stranger, method.path, vec![]).await.refusal();
+        assert_eq!(looked_at.code, Code::InvalidArgument, "{}: {looked_at:?}", method.path);
+    }
+    for method in stead_api::METHODS.iter().filter(|method| !method.anonymous) {
         let refusal = raw(&stranger, method.path, vec![]).await.refusal();
         assert!(refusal.is(Code::Unauthenticated, "CREDENTIAL_REFUSED"), "{}: {refusal:?}", method.path);
         // Before the message is looked at: a stranger must not learn what the service can read.

@@ -10,9 +10,11 @@ mod server;
 mod size;
 mod wire;
 
-pub(crate) use server::{SECRET_KEY, SOON, Server, Tenant, create_key, shared};
+pub(crate) use server::{SECRET_KEY, SOON, Server, Tenant, create_key, secret_of, shared};
 pub(crate) use size::{Dice, Size, figure, seed};
-pub(crate) use wire::{Refusal, Refused, bytes_with, call, call_with, mask, raw, raw_status, stream, streamed};
+pub(crate) use wire::{
+    Heard, Refusal, Refused, bytes_with, call, call_with, heard, mask, raw, raw_status, stream, streamed,
+};
 
 use stead_client::Client;
 
@@ -25,6 +27,9 @@ pub(crate) const TENANT_PERMISSIONS: &[&str] = &[
     "products.cost.read",
     "products.read",
     "products.write",
+    "sessions.read",
+    "sessions.write",
+    "users.owners.write",
     "users.read",
     "users.write",
 ];

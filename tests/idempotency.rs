@@ -5,7 +5,7 @@ mod since;
 
 use prost::Message;
 use stead_api::v1;
-use stead_client::{Client, ProductPatch};
+use stead_client::{Client, NewUser, ProductPatch};
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
@@ -147,6 +147,30 @@ async fn a_key_is_revoked_once_and_its_secret_is_not_shown_again() {
     let name = first.into_inner().api_key.expect("a key").name;
     let revoke = v1::RevokeApiKeyRequest { name, request_id: Uuid::new_v4().to_string(), ..Default::default() };
     let _: v1::ApiKey = twice(&tenant, client, "AuthService/RevokeApiKey", &revoke).await;
+}
+
+#[tokio::test]
+async fn each_write_of_a_session_happens_once() {
+    let tenant = tenant().await;
+    let client = &tenant.client;
+    let new = NewUser::new("ada@x.org").password("correct horse");
+    let user = client.users().create(new).send().await.expect("a user").id.to_string();
+    let sign_in = || client.auth().create_session(&tenant.slug, "ada@x.org", "correct horse").send();
+    let name = sign_in().await.expect("signed in").session.id.to_string();
+    let id = || Uuid::new_v4().to_string();
+    let extend = v1::ExtendSessionRequest { name: name.clone(), request_id: id(), ..Default::default() };
+    let _: v1::Session = twice(&tenant, client, "AuthService/ExtendSession", &extend).await;
+    let revoke = v1::RevokeSessionRequest { name, request_id: id(), ..Default::default() };
+    let _: v1::Session = twice(&tenant, client, "AuthService/RevokeSession", &revoke).await;
+    for sessions in [2, 0] {
+        for _ in 0..sessions {
+            sign_in().await.expect("signed in");
+        }
+        let revoke = v1::RevokeUserSessionsRequest { user: user.clone(), request_id: id(), ..Default::default() };
+        let ended: v1::RevokeUserSessionsResponse =
+            twice(&tenant, client, "AuthService/RevokeUserSessions", &revoke).await;
+        assert_eq!(ended.revoked_count, sessions);
+    }
 }
 
 #[tokio::test]

@@ -104,7 +104,8 @@ async fn refuses_everything(client: &Client, refused: (Code, &str)) {
     };
     tokio::time::timeout(SOON, until).await.expect("the key stops working");
     println!("{} after {} ms", refused.1, started.elapsed().as_millis());
-    for method in stead_api::METHODS {
+    // Those that take strangers look at no key.
+    for method in stead_api::METHODS.iter().filter(|method| !method.anonymous) {
         let refusal = raw(client, method.path, vec![]).await.refusal();
         assert!(refusal.is(refused.0, refused.1), "{}: {refusal:?}", method.path);
     }

@@ -12,15 +12,20 @@ mod auth;
 mod batches;
 mod history;
 mod products;
+mod sessions;
 mod tenants;
 mod users;
 
 // What holds in all of them.
 mod bombs;
 mod bursts;
+mod canaries;
 mod cancellation;
 mod concurrency;
+mod credentials;
 mod errors;
+mod fuzz;
+mod hostile;
 mod idempotency;
 mod import;
 mod isolation;
@@ -32,6 +37,7 @@ mod pages;
 mod refusals;
 mod retries;
 mod validation;
+mod waits;
 
 // The programs.
 mod cli;
@@ -42,6 +48,7 @@ mod migrations;
 mod readme;
 mod shutdown;
 mod telemetry;
+mod tls;
 mod upkeep;
 
 // The ratchets.

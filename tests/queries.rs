@@ -11,18 +11,19 @@ mod rows;
 use std::{collections::BTreeMap, fs};
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use stead_client::{List, Sorted};
+use stead_client::{List, SessionsOf, Sorted, UserId};
 use stead_harness::{Database, Role};
 use tokio::sync::OnceCell;
 
 use self::plans::{Statement, judge};
-use crate::fixture::{Server, Tenant, repository};
+use crate::fixture::{SOON, Server, Tenant, repository};
 
 /// What may stay as it is: a part of the statement, a part of what is said of it, and why.
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("delete from stead.request_ids", "tenant", "the platform's upkeep serves all tenants at once"),
     ("delete from stead.imports where (tenant_id, subject", "past other tenants' rows", BY_AGE),
     ("delete from stead.products where (tenant_id, id)", "past other tenants' rows", BY_AGE),
+    ("delete from stead.sessions where (tenant_id, id)", "past other tenants' rows", BY_AGE),
     ("delete from stead.users where (tenant_id, id)", "past other tenants' rows", BY_AGE),
 ];
 
@@ -92,6 +93,13 @@ async fn sent_by_lists(database: &'static Database) -> BTreeMap<String, (Role, S
     let tenant = Tenant::standing(&server, "crowd-1").await;
     let mut sent = Sent { queries: BTreeMap::new(), truth: database.connect(Role::Superuser).await };
     let (client, platform) = (&tenant.client, server.platform());
+    // That a key is used is noted beside the calls: once it is, the last statement is the call's own.
+    client.auth().whoami().await.expect("who I am");
+    platform.auth().whoami().await.expect("who I am");
+    let noted = "select count(*) from stead.api_keys where last_use_time is not null";
+    let until =
+        async { while sqlx::query_scalar::<_, i64>(noted).fetch_one(&mut sent.truth).await.expect("a count") < 2 {} };
+    tokio::time::timeout(SOON, until).await.expect("noted");
     for order in ["create_time", "sku", "display_name", "price"] {
         sent.sorted(Role::App, &format!("products by {order}"), order, || client.products().list()).await;
     }
@@ -102,6 +110,10 @@ async fn sent_by_lists(database: &'static Database) -> BTreeMap<String, (Role, S
         sent.sorted(Role::Platform, &format!("tenants by {order}"), order, || platform.tenants().list()).await;
     }
     sent.pages(Role::App, "keys", client.auth().list_keys()).await;
+    let user = "0193d9a6-0000-7000-8000-000000000007".parse::<UserId>().expect("an id");
+    for of in [SessionsOf::User(user), SessionsOf::Everybody] {
+        sent.pages(Role::App, &format!("sessions of {of:?}"), client.auth().list_sessions(of)).await;
+    }
     sent.pages(Role::App, "audit entries", client.audit().list()).await;
     sent.queries
 }
@@ -141,7 +153,7 @@ impl Sent {
     /// The last statement of the server's one connection as this role.
     async fn last(&mut self, role: Role) -> String {
         let last = "select query from pg_stat_activity where datname = current_database() and usename = $1 and application_name = 'stead'
-                    order by query_start desc limit 1";
+                    order by query_start desc nulls last limit 1";
         let name = if role == Role::App { "stead_app" } else { "stead_platform" };
         let row = sqlx::query(last).bind(name).fetch_one(&mut self.truth).await.expect("the server's connection");
         row.get(0)

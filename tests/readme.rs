@@ -67,7 +67,8 @@ async fn the_tour_works_as_pasted() {
             assert!(answers.iter().all(|answer| !answer.is_empty()), "{page}: {block}{answers:?}");
             commands += answers.len();
             // What the pages tell to take out of an answer.
-            for (variable, path) in [("ENTRY", "/auditEntries/0/name"), ("SPARE", "/apiKey/name")] {
+            for (variable, path) in [("ENTRY", "/auditEntries/0/name"), ("SPARE", "/apiKey/name"), ("TOKEN", "/token")]
+            {
                 let found = answers.iter().flatten().find_map(|answer| answer.pointer(path)?.as_str());
                 variables.extend(found.map(|name| (variable, name.to_owned())));
             }
@@ -75,6 +76,38 @@ async fn the_tour_works_as_pasted() {
         assert!(commands >= least, "{page}: {commands} commands");
     }
     stop(running).await;
+}
+
+/// The pages that speak of permissions.
+fn pages() -> String {
+    let mut text = ["README.md", "proto/README.md", "server/README.md"].map(|page| page.to_owned()).to_vec();
+    for entry in fs::read_dir(repository().join("proto/stead/v1")).expect("the contract") {
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        text.push(format!("proto/stead/v1/{name}"));
+    }
+    text.iter().map(|page| fs::read_to_string(repository().join(page)).expect("a page")).collect()
+}
+
+#[tokio::test]
+async fn the_table_of_permissions_is_what_the_program_prints_and_no_page_names_another() {
+    let printed = Program::named("stead-server").arg("permissions").run().await.stdout;
+    assert_eq!(
+        blocks("README.md", "permissions").concat(),
+        printed,
+        "left is README.md: paste what the program prints"
+    );
+    let known: Vec<_> = printed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let pages = pages();
+    let named: Vec<_> = pages
+        .split(['`', '"'])
+        .filter(|word| {
+            let looks_like_one = word.ends_with(".read") || word.ends_with(".write");
+            looks_like_one && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'.')
+        })
+        .collect();
+    assert!(named.len() > 50, "{named:?}");
+    let unknown: Vec<_> = named.into_iter().filter(|name| !known.contains(name)).collect();
+    assert!(unknown.is_empty(), "no such permissions: {unknown:?}");
 }
 
 #[test]

@@ -16,7 +16,17 @@ use crate::{
 /// Everything that a write may leave behind.
 async fn traces(tenant: &Tenant) -> Vec<i64> {
     let mut counts = vec![];
-    for table in ["tenants", "users", "user_credentials", "api_keys", "products", "imports", "request_ids", "journal"] {
+    for table in [
+        "tenants",
+        "users",
+        "user_credentials",
+        "api_keys",
+        "sessions",
+        "products",
+        "imports",
+        "request_ids",
+        "journal",
+    ] {
         counts.push(shared().await.count(table, tenant.id).await);
     }
     counts
@@ -64,6 +74,7 @@ async fn text_that_is_not_utf_8_is_refused_wherever_it_stands() {
         ("UserService/CreateUser", &[1, 2]),
         ("UserService/CreateUser", &[3]),
         ("AuthService/CreateApiKey", &[1, 4]),
+        ("AuthService/CreateSession", &[3]),
         ("AuditService/GetAuditEntry", &[1]),
     ];
     for (method, path) in places {
@@ -133,6 +144,8 @@ async fn every_method_that_takes_a_name_refuses_what_is_none() {
         ("UserService/GetUser", &tenant.client),
         ("UserService/DeleteUser", &tenant.client),
         ("AuthService/RevokeApiKey", &tenant.client),
+        ("AuthService/ExtendSession", &tenant.client),
+        ("AuthService/RevokeSession", &tenant.client),
         ("AuditService/GetAuditEntry", &tenant.client),
         ("TenantService/GetTenant", &platform),
         ("TenantService/DeleteTenant", &platform),

@@ -177,3 +177,30 @@ async fn answers_stay_within_three_mebibytes_and_what_they_are_made_of_out_of_me
     writes_answer_in_brief(&client, &products).await;
     check("batches of large products");
 }
+
+/// A chunk within every bound, each of whose rows breaks a hundred rules under a long key.
+fn broken_chunk() -> v1::ImportProductsChunk {
+    let number = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(f64::NAN)) };
+    let list = prost_types::value::Kind::ListValue(prost_types::ListValue { values: vec![number; 100] });
+    let fields = [("𝄞".repeat(100), prost_types::Value { kind: Some(list) })].into();
+    let row = v1::Product { sku: "x".into(), attributes: Some(prost_types::Struct { fields }), ..Default::default() };
+    let chunk = v1::ImportProductsChunk { first_row: 1, rows: vec![row; 500] };
+    assert!(chunk.encoded_len() < MIB);
+    chunk
+}
+
+#[tokio::test]
+async fn the_faults_of_an_import_are_told_within_an_answer() {
+    use v1::import_products_request::Step;
+    let Tenant { client, .. } = crate::fixture::tenant().await;
+    let start = v1::ImportProductsStart { import_id: uuid::Uuid::new_v4().to_string() };
+    let messages = [Step::Start(start), Step::Chunk(broken_chunk())]
+        .map(|step| v1::ImportProductsRequest { step: Some(step) }.encode_to_vec());
+    let answers = crate::fixture::streamed(&client, "ProductService/ImportProducts", messages.into()).await;
+    let answers = answers.expect("a chunk whose rows are all left out");
+    let told = v1::ImportProductsResponse::decode(&*answers[1]).expect("an answer");
+    assert_eq!((told.failed, told.faults.len()), (500, 500));
+    assert!(answers[1].len() < 2 * MIB, "{} bytes", answers[1].len());
+    assert_eq!(told.faults[0].violations.len(), 100, "the first row tells all that are kept");
+    assert!(told.faults.iter().all(|fault| !fault.violations.is_empty()), "each row tells something");
+}

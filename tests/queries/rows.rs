@@ -7,7 +7,7 @@ use stead_harness::{Database, Role};
 
 /// The tables that hold tenants' rows.
 pub(crate) const TENANTS_ROWS: &[&str] =
-    &["tenants", "users", "user_credentials", "api_keys", "products", "imports", "request_ids", "journal"];
+    &["tenants", "users", "user_credentials", "api_keys", "sessions", "products", "imports", "request_ids", "journal"];
 
 /// Fills a database. Triggers are off meanwhile: the journal gets its rows as the others do.
 pub(crate) async fn crowd() -> Database {
@@ -36,6 +36,11 @@ pub(crate) async fn crowd() -> Database {
          insert into stead.api_keys (tenant_id, id, subject, secret_hash, creator, create_time)
            select {tenant}, {id}, 'services/x', decode(repeat('00', 32), 'hex'), 'services/x', {at}
            from generate_series(1, 20) t, generate_series(1, 500) n;
+         insert into stead.sessions (tenant_id, id, user_id, secret_hash, peer_network, create_time, expire_time,
+             absolute_expire_time)
+           select {tenant}, {id}, ('0193d9a6-0000-7000-8000-' || lpad((n % 100 + 1)::text, 12, '0'))::uuid,
+             decode(repeat('00', 32), 'hex'), '10.0.0.' || n % 10, {at}, {at} + interval '1 year', {at} + interval '1 year'
+           from generate_series(1, 20) t, generate_series(1, 2000) n;
          insert into stead.imports (tenant_id, subject, import_id)
            select {tenant}, 'services/x', {id} from generate_series(1, 20) t, generate_series(1, 500) n;
          insert into stead.request_ids (tenant_id, subject, method, request_id, request_hash, response)

@@ -24,6 +24,8 @@ use crate::{
 
 /// How often a call is made anew whose connection broke.
 const ATTEMPTS: usize = 20;
+/// How many times a call is tried that was always answered in time, with a millisecond less of patience each.
+const QUICK: u64 = 5;
 
 /// A caller in one tenant.
 pub(super) struct Reader {
@@ -76,6 +78,14 @@ impl Reader {
                     let answer = self.patiently(place).await;
                     self.impatience.answered(&key, started);
                     self.judge(place, answer);
+                }
+            }
+        }
+        // What is answered at once seldom takes longer than any patience that is drawn.
+        for place in 0..self.asks.len() {
+            for patience in (0..QUICK).rev().map(Duration::from_millis) {
+                if !self.given_up.contains(self.asks[place].method) {
+                    self.impatiently(place, patience, false).await;
                 }
             }
         }

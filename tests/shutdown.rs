@@ -107,6 +107,11 @@ async fn write(client: Client, writer: usize) -> (Vec<String>, Status) {
     unreachable!("a writer ends with a refusal")
 }
 
+/// Whether the server had said goodbye before the call came to it, which it then never looked at (RFC 9113, 6.8).
+fn was_sent_too_late(refused: &Status) -> bool {
+    format!("{refused:?}").contains("GoAway(b\"\", NO_ERROR, Remote)")
+}
+
 #[tokio::test]
 async fn under_load_every_call_is_finished_or_may_be_sent_again_and_no_acknowledged_write_is_lost() {
     let size = rounds();
@@ -125,9 +130,10 @@ async fn under_load_every_call_is_finished_or_may_be_sent_again_and_no_acknowled
         let (mut acknowledged, mut cut) = (vec![], 0);
         for (skus, refused) in writers.join_all().await {
             acknowledged.extend(skus);
-            // A connection that cannot be made is UNAVAILABLE as well.
-            cut += u64::from(refused.code() != Code::Unavailable);
-            assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+            // A connection that cannot be made is UNAVAILABLE as well; what came after a GOAWAY is INTERNAL to the library.
+            let may_be_sent_again = refused.code() == Code::Unavailable || was_sent_too_late(&refused);
+            cut += u64::from(!may_be_sent_again);
+            assert!(may_be_sent_again, "{refused}");
         }
         let mut truth = database.connect(Role::Superuser).await;
         let found = "select count(*) from stead.products where sku = any($1)";

@@ -57,6 +57,9 @@ const STATES: [State; 9] = [
     State::InTheirContext,
 ];
 
+/// How often a probe is made that finds no connection free.
+const ATTEMPTS: usize = 10;
+
 /// The service's own sessions, apart, so that nothing is done to another.
 const OURS: &str = "select pid, wait_event_type from pg_stat_activity
     where datname = current_database() and usename = 'stead_app' offset 0";
@@ -189,12 +192,20 @@ impl Walk {
         let order = if self.dice.roll(2) == 0 { [0, 1] } else { [1, 0] };
         let mut answers = [None, None];
         for at in order {
-            self.enter(state).await;
             let asked = [&real, &made_up][at];
             let acting_in = names_tenant.then(|| format!("tenants/{}", tenants[at]));
-            let message = message(&self.ours.1, asked);
-            answers[at] = Some(learned_with(&client, method, message, asked, acting_in.as_deref()).await);
-            self.probes += 1;
+            for _ in 0..ATTEMPTS {
+                self.enter(state).await;
+                let message = message(&self.ours.1, asked);
+                let answer = learned_with(&client, method, message, asked, acting_in.as_deref()).await;
+                self.probes += 1;
+                // Not asked at all while the one connection is still at work for what a call before left to do.
+                let is_told = answer.code != Code::Unavailable;
+                answers[at] = Some(answer);
+                if is_told {
+                    break;
+                }
+            }
             if let State::Fresh = state {
                 // Had the call nothing to ask the database, the connection is still the one that has ended.
                 self.ours.0.client.products().get(self.ours.1.product.into()).send().await.expect("our own");

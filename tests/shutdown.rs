@@ -92,8 +92,9 @@ async fn refuses_new_calls(server: &Server) {
     tokio::time::timeout(SOON, until).await.expect("no new connection is taken");
 }
 
-/// Creates products one after the other, without a retry, until the server is gone; gives the SKUs that were acknowledged.
-async fn write(client: Client, writer: usize) -> (Vec<String>, Status) {
+/// Creates products one after the other, without a retry, until the server is gone; gives the SKUs that were acknowledged, and the
+/// one that was refused.
+async fn write(client: Client, writer: usize) -> (Vec<String>, String, Status) {
     let mut acknowledged = vec![];
     for number in 0.. {
         let sku = format!("w{writer}-{number}");
@@ -101,7 +102,7 @@ async fn write(client: Client, writer: usize) -> (Vec<String>, Status) {
         let request = v1::CreateProductRequest { product: Some(product), ..Default::default() };
         match raw(&client, "ProductService/CreateProduct", request.encode_to_vec()).await {
             Ok(_) => acknowledged.push(sku),
-            Err(refused) => return (acknowledged, refused),
+            Err(refused) => return (acknowledged, sku, refused),
         }
     }
     unreachable!("a writer ends with a refusal")
@@ -127,16 +128,19 @@ async fn under_load_every_call_is_finished_or_may_be_sent_again_and_no_acknowled
         tokio::time::timeout(SOON, busy).await.expect("writes are under way");
         let Server { database, running, .. } = server;
         stops("loaded", running).await;
-        let (mut acknowledged, mut cut) = (vec![], 0);
-        for (skus, refused) in writers.join_all().await {
+        let (mut acknowledged, mut unseen, mut cut) = (vec![], vec![], 0);
+        for (skus, last, refused) in writers.join_all().await {
             acknowledged.extend(skus);
             // A connection that cannot be made is UNAVAILABLE as well; what came after a GOAWAY is INTERNAL to the library.
             let may_be_sent_again = refused.code() == Code::Unavailable || was_sent_too_late(&refused);
+            unseen.extend(was_sent_too_late(&refused).then_some(last));
             cut += u64::from(!may_be_sent_again);
             assert!(may_be_sent_again, "{refused}");
         }
         let mut truth = database.connect(Role::Superuser).await;
         let found = "select count(*) from stead.products where sku = any($1)";
+        let written: i64 = sqlx::query_scalar(found).bind(&unseen).fetch_one(&mut truth).await.expect("a count");
+        assert_eq!(written, 0, "what came after a goodbye was executed: {unseen:?}");
         let found: i64 = sqlx::query_scalar(found).bind(&acknowledged).fetch_one(&mut truth).await.expect("a count");
         let lost = acknowledged.len() as u64 - found as u64;
         figure("stop_writes", &[("writes", acknowledged.len() as u64), ("lost", lost), ("cut", cut)]);

@@ -141,25 +141,20 @@ begin
   perform set_config('role', 'stead_journal', true);
   grant usage on schema stead_journal to stead_owner, stead_app, stead_platform, stead_backup;
   perform set_config('role', 'stead_search', true);
-  grant usage on schema stead_search to stead_owner, stead_app, stead_backup;
+  grant usage on schema stead_search to stead_owner, stead_app, stead_platform, stead_backup;
   perform set_config('role', caller, true);
 end
 $schemas$;
 
--- Extensions stay the administrator's; both are trusted, so CREATE on the database is enough.
+-- Extensions stay the administrator's; this one is trusted, so CREATE on the database is enough.
 do $extensions$
-declare
-  wanted record;
 begin
   if to_regnamespace('stead_ext') is null then
     create schema stead_ext;
   end if;
-  for wanted in
-    select v.name from (values ('pg_trgm'), ('btree_gin')) as v (name)
-    where not exists (select from pg_catalog.pg_extension e where e.extname = v.name)
-  loop
-    execute format('create extension %I schema stead_ext', wanted.name);
-  end loop;
+  if not exists (select from pg_catalog.pg_extension where extname = 'fuzzystrmatch') then
+    create extension fuzzystrmatch schema stead_ext;
+  end if;
   if not has_schema_privilege('stead_search', 'stead_ext', 'usage') then
     grant usage on schema stead_ext to stead_owner, stead_app, stead_platform, stead_backup, stead_search;
   end if;

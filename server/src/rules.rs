@@ -9,7 +9,7 @@ use iso_currency::Currency;
 use stead_api::google::r#type::Money as ProtoMoney;
 use uuid::Uuid;
 
-use crate::error::Error;
+use crate::{error::Error, ids};
 
 pub use facts::{TOO_MUCH_TOGETHER, to_struct, to_value};
 
@@ -18,6 +18,14 @@ pub const MASK_PATHS: usize = 1000;
 
 /// Beyond ±2^53 a double no longer holds every integer, and `google.protobuf.Value` holds doubles.
 pub const EXACT_INTEGER: i64 = 1 << 53;
+
+/// What a text may be written in: what PostgreSQL knows the forms of words of, and `und` for none of them.
+pub const LANGUAGES: [&str; 29] = [
+    "ar", "ca", "da", "de", "el", "en", "es", "eu", "fi", "fr", "ga", "hi", "hu", "hy", "id", "it", "lt", "ne", "nl",
+    "no", "pt", "ro", "ru", "sr", "sv", "ta", "tr", "yi", "und",
+];
+/// What a text is written in where nobody says it.
+pub const LANGUAGE: &str = "en";
 
 /// One broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,7 +179,12 @@ impl Violations {
 
     /// The id that a client brings on create, else a new UUIDv7.
     pub fn new_id(&mut self, field: &str, id: &str) -> Uuid {
-        if id.is_empty() { Uuid::now_v7() } else { self.own_id(field, id, ": send one, or nothing") }
+        self.id_or(field, id, ids::fresh())
+    }
+
+    /// The id that a client brings on create, else this one.
+    pub fn id_or(&mut self, field: &str, id: &str, fresh: Uuid) -> Uuid {
+        if id.is_empty() { fresh } else { self.own_id(field, id, ": send one, or nothing") }
     }
 
     /// The id that a client has to bring.
@@ -243,6 +256,15 @@ impl Violations {
             }
         }
         paths
+    }
+
+    /// One of [`LANGUAGES`]; an absent one is English.
+    pub fn language(&mut self, field: &str, code: &str) -> String {
+        let code = if code.is_empty() { LANGUAGE } else { code };
+        if !LANGUAGES.contains(&code) {
+            self.add(field, format!("is not a language that search knows: send one of {}", LANGUAGES.join(", ")));
+        }
+        code.to_owned()
     }
 
     /// An amount that is not negative, in minor units of its ISO 4217 currency.

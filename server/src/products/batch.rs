@@ -22,6 +22,7 @@ use crate::{
     error::{Error, Hurdle},
     etag,
     idempotency::{self, Outcome, Write},
+    ids,
     mask::ReadMask,
     page::ANSWER_BYTES,
     principal::{Call, Principal},
@@ -83,10 +84,12 @@ impl Service {
             Write::new(&call, &self.seal, &request, &request.request_id, request.validate_only, &mut violations);
         let (mut ids, mut columns) = (vec![], Columns::default());
         let (mut seen_ids, mut seen_skus) = (Seen::default(), Seen::default());
-        for (at, entry) in request.requests.into_iter().enumerate() {
+        // In order, so that a list in the order of creation shows them in the order of the request.
+        let fresh = ids::in_order(request.requests.len());
+        for ((at, entry), fresh) in request.requests.into_iter().enumerate().zip(fresh) {
             let mut broken = Violations::default();
             check_options(&entry.request_id, entry.validate_only, false, &mut broken);
-            let id = broken.new_id("product_id", &entry.product_id);
+            let id = broken.id_or("product_id", &entry.product_id, fresh);
             let new = NewProduct::read(entry.product.unwrap_or_default(), "product.", &call.principal, &mut broken);
             seen_ids.once(id, at, "product_id", &mut broken);
             seen_skus.once(new.sku.clone(), at, "product.sku", &mut broken);

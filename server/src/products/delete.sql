@@ -9,8 +9,8 @@ with ctx as materialized (
     and ($4::bigint is null or p.revision = $4)
   returning
     p.id, p.sku, p.display_name, p.description, p.category, p.price_currency, p.price_minor, p.cost_currency,
-    p.cost_minor, p.quantity, p.tags, p.attributes, p.revision, p.creator, p.updater, p.create_time, p.update_time,
-    p.delete_time
+    p.cost_minor, p.quantity, p.tags, p.attributes, p.language_code, p.revision, p.creator, p.updater, p.create_time,
+    p.update_time, p.delete_time
 ), k as (
   insert into stead.request_ids (tenant_id, subject, method, request_id, request_hash, response, create_time)
   select $2::uuid, $5::text, $6::text, $7::uuid, $8::bytea, to_jsonb(w), ctx.now
@@ -20,6 +20,6 @@ select
   id as "id!", sku as "sku!", display_name as "display_name!", description as "description!",
   category as "category!", price_currency as "price_currency?", price_minor as "price_minor?",
   cost_currency as "cost_currency?", cost_minor as "cost_minor?", quantity as "quantity!", tags as "tags!",
-  attributes as "attributes!", revision as "revision!", creator as "creator!", updater as "updater!",
-  create_time as "create_time!", update_time as "update_time!", delete_time as "delete_time?"
+  attributes as "attributes!", language_code as "language_code!", revision as "revision!", creator as "creator!",
+  updater as "updater!", create_time as "create_time!", update_time as "update_time!", delete_time as "delete_time?"
 from w

@@ -24,7 +24,7 @@ use crate::{
     journal::{Life, Revision},
     page::{self, ANSWER_BYTES},
     principal::Call,
-    rules::{Money, Violations},
+    rules::{LANGUAGE, Money, Violations},
 };
 
 /// Revisions read at once: an entry holds up to 264 KiB.
@@ -32,7 +32,7 @@ const BATCH: i64 = 64;
 /// Batches read in search of a whole image; only entries of before there were images reach farther than one.
 const REACH: usize = 16;
 /// How many columns a whole image has.
-const COLUMNS: usize = 11;
+const COLUMNS: usize = 12;
 
 impl Service {
     pub(super) async fn revisions(
@@ -138,6 +138,7 @@ fn back_to(old: Product, sets_cost: bool) -> ProductPatch {
         cost: sets_cost.then(|| money(old.cost_currency, old.cost_minor)),
         tags: Some(old.tags),
         attributes: Some(old.attributes),
+        language_code: Some(old.language_code),
         ..ProductPatch::default()
     }
 }
@@ -229,7 +230,7 @@ impl Walk {
         let product = if is_current {
             self.current.clone()
         } else {
-            overlay(&mut self.state, object(entry.whole.clone()))?;
+            overlay(&mut self.state, image(entry.whole.clone()))?;
             Product {
                 revision: entry.revision,
                 updater: entry.actor(),
@@ -238,7 +239,7 @@ impl Walk {
                 ..self.state.clone()
             }
         };
-        overlay(&mut self.state, object(entry.old_values))?;
+        overlay(&mut self.state, before(&entry.action, entry.old_values))?;
         Ok(product)
     }
 }
@@ -258,7 +259,7 @@ async fn later(
         let is_last = entries.last().is_some_and(|entry| entry.revision == current);
         for entry in entries {
             // The first to name a column after the revision tells what it was at the revision.
-            for (column, value) in object(entry.old_values).into_iter().chain(object(entry.whole)) {
+            for (column, value) in before(&entry.action, entry.old_values).into_iter().chain(image(entry.whole)) {
                 known.entry(column).or_insert(value);
             }
         }
@@ -283,6 +284,20 @@ fn object(value: Option<Value>) -> Map<String, Value> {
     }
 }
 
+/// What a change did away with: of a deletion the whole product.
+fn before(action: &str, old_values: Option<Value>) -> Map<String, Value> {
+    if action == "delete" { image(old_values) } else { object(old_values) }
+}
+
+/// Every column. An image without the language is of before it was kept, when every product was taken for English.
+fn image(value: Option<Value>) -> Map<String, Value> {
+    let mut columns = object(value);
+    if !columns.is_empty() {
+        columns.entry("language_code").or_insert_with(|| LANGUAGE.into());
+    }
+    columns
+}
+
 /// Puts columns of the journal into the product.
 fn overlay(product: &mut Product, columns: Map<String, Value>) -> Result<(), Error> {
     let mut put = |column: &str, value: Value| {
@@ -298,6 +313,7 @@ fn overlay(product: &mut Product, columns: Map<String, Value>) -> Result<(), Err
             "quantity" => product.quantity = serde_json::from_value(value)?,
             "tags" => product.tags = serde_json::from_value(value)?,
             "attributes" => product.attributes = value,
+            "language_code" => product.language_code = serde_json::from_value(value)?,
             // A later step's column, kept by a newer server.
             _ => {}
         }

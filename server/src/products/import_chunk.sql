@@ -8,34 +8,36 @@ with ctx as materialized (
   for no key update
 ), r as (
   select u.id, u.sku, u.display_name, u.description, u.category, u.price_currency, u.price_minor, u.cost_currency,
-    u.cost_minor, u.quantity, u.attributes,
+    u.cost_minor, u.quantity, u.attributes, u.language_code,
     array(select t.tag from jsonb_array_elements_text(u.tags) with ordinality as t (tag, place) order by t.place) as tags
   from unnest($8::uuid[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::text[],
-      $16::bigint[], $17::bigint[], $18::jsonb[], $19::jsonb[])
+      $16::bigint[], $17::bigint[], $18::jsonb[], $19::jsonb[], $20::text[])
     as u (id, sku, display_name, description, category, price_currency, price_minor, cost_currency, cost_minor,
-      quantity, tags, attributes)
+      quantity, tags, attributes, language_code)
 ), w as (
   insert into stead.products as p (
     tenant_id, id, sku, display_name, description, category, price_currency, price_minor, cost_currency, cost_minor,
-    quantity, tags, attributes, creator, updater, create_time, update_time)
+    quantity, tags, attributes, language_code, creator, updater, create_time, update_time)
   select $2::uuid, r.id, r.sku, r.display_name, r.description, r.category, r.price_currency, r.price_minor,
-    r.cost_currency, r.cost_minor, r.quantity, r.tags, r.attributes, $3::text, $3::text, ctx.now, ctx.now
+    r.cost_currency, r.cost_minor, r.quantity, r.tags, r.attributes, r.language_code, $3::text, $3::text,
+    ctx.now, ctx.now
   from ctx, r
   order by r.sku collate "C"                    -- one order of locks for everybody: no deadlock between imports
   on conflict (tenant_id, sku) where delete_time is null do update set
     display_name = excluded.display_name, description = excluded.description, category = excluded.category,
     price_currency = excluded.price_currency, price_minor = excluded.price_minor,
-    cost_currency = case when $20::boolean then excluded.cost_currency else p.cost_currency end,
-    cost_minor = case when $20::boolean then excluded.cost_minor else p.cost_minor end,
+    cost_currency = case when $21::boolean then excluded.cost_currency else p.cost_currency end,
+    cost_minor = case when $21::boolean then excluded.cost_minor else p.cost_minor end,
     quantity = excluded.quantity, tags = excluded.tags, attributes = excluded.attributes,
-    revision = p.revision + 1, updater = excluded.updater, update_time = greatest(excluded.update_time, p.update_time)
+    language_code = excluded.language_code, revision = p.revision + 1, updater = excluded.updater,
+    update_time = greatest(excluded.update_time, p.update_time)
   where (p.display_name, p.description, p.category, p.price_currency, p.price_minor, p.cost_currency, p.cost_minor,
-      p.quantity, p.tags, p.attributes)
+      p.quantity, p.tags, p.attributes, p.language_code)
     is distinct from (excluded.display_name, excluded.description, excluded.category, excluded.price_currency,
       excluded.price_minor,
-      case when $20::boolean then excluded.cost_currency else p.cost_currency end,
-      case when $20::boolean then excluded.cost_minor else p.cost_minor end,
-      excluded.quantity, excluded.tags, excluded.attributes)
+      case when $21::boolean then excluded.cost_currency else p.cost_currency end,
+      case when $21::boolean then excluded.cost_minor else p.cost_minor end,
+      excluded.quantity, excluded.tags, excluded.attributes, excluded.language_code)
   returning p.revision                          -- 1 on a new row, more on one that stood
 ), c as (
   select count(*) filter (where w.revision = 1) as created, count(*) as written from w

@@ -18,4 +18,5 @@ mod tests;
 
 pub use import::{Progress, import_rows};
 pub use model::NewProduct;
+pub(crate) use model::{Product, category};
 pub use service::Service;

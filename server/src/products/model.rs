@@ -11,7 +11,7 @@ use crate::{
     filter::{Choice, DELETED, Field, Index, Kind, exact},
     page::{KeyKind, KeyValue, OrderKey},
     principal::Principal,
-    rules::{EXACT_INTEGER, Money, Violations, to_struct, to_timestamp},
+    rules::{EXACT_INTEGER, LANGUAGE, Money, Violations, to_struct, to_timestamp},
 };
 
 /// A deleted product is kept this long.
@@ -61,30 +61,33 @@ const STATES: &[Choice] = &[
 
 crate::masked!(v1::Product {
     name, sku, display_name, description, price, cost, quantity, tags, category, revision, etag, creator, updater,
-    create_time, update_time, delete_time, purge_time,
+    create_time, update_time, delete_time, purge_time, language_code,
 } facts attributes);
 
 /// A product as the database holds it.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize, sqlx::FromRow)]
-pub(super) struct Product {
-    pub(super) id: Uuid,
-    pub(super) sku: String,
-    pub(super) display_name: String,
-    pub(super) description: String,
-    pub(super) category: String,
-    pub(super) price_currency: Option<String>,
-    pub(super) price_minor: Option<i64>,
-    pub(super) cost_currency: Option<String>,
-    pub(super) cost_minor: Option<i64>,
-    pub(super) quantity: i64,
-    pub(super) tags: Vec<String>,
-    pub(super) attributes: Value,
-    pub(super) revision: i64,
-    pub(super) creator: String,
-    pub(super) updater: String,
-    pub(super) create_time: DateTime<Utc>,
-    pub(super) update_time: DateTime<Utc>,
-    pub(super) delete_time: Option<DateTime<Utc>>,
+pub(crate) struct Product {
+    pub(crate) id: Uuid,
+    pub(crate) sku: String,
+    pub(crate) display_name: String,
+    pub(crate) description: String,
+    pub(crate) category: String,
+    pub(crate) price_currency: Option<String>,
+    pub(crate) price_minor: Option<i64>,
+    pub(crate) cost_currency: Option<String>,
+    pub(crate) cost_minor: Option<i64>,
+    pub(crate) quantity: i64,
+    pub(crate) tags: Vec<String>,
+    pub(crate) attributes: Value,
+    /// Answers that were kept for a retry before there was one are English.
+    #[serde(default = "english")]
+    pub(crate) language_code: String,
+    pub(crate) revision: i64,
+    pub(crate) creator: String,
+    pub(crate) updater: String,
+    pub(crate) create_time: DateTime<Utc>,
+    pub(crate) update_time: DateTime<Utc>,
+    pub(crate) delete_time: Option<DateTime<Utc>>,
 }
 
 impl Product {
@@ -102,7 +105,7 @@ impl Product {
     }
 
     /// The product as this caller may see it.
-    pub(super) fn shown_to(self, principal: &Principal) -> v1::Product {
+    pub(crate) fn shown_to(self, principal: &Principal) -> v1::Product {
         let shows_cost = principal.permissions.allow(SEES_COST);
         v1::Product {
             name: format!("products/{}", self.id),
@@ -116,6 +119,7 @@ impl Product {
             tags: self.tags,
             attributes: Some(to_struct(self.attributes)),
             category: self.category,
+            language_code: self.language_code,
             revision: self.revision,
             creator: self.creator,
             updater: self.updater,
@@ -125,6 +129,10 @@ impl Product {
             purge_time: self.delete_time.map(|time| to_timestamp(time + PURGE_AFTER)),
         }
     }
+}
+
+fn english() -> String {
+    LANGUAGE.to_owned()
 }
 
 fn amount(currency: Option<String>, minor: Option<i64>) -> Option<stead_api::google::r#type::Money> {
@@ -143,6 +151,7 @@ pub struct NewProduct {
     pub(super) quantity: i64,
     pub(super) tags: Vec<String>,
     pub(super) attributes: Value,
+    pub(super) language_code: String,
 }
 
 impl NewProduct {
@@ -158,6 +167,7 @@ impl NewProduct {
             price: product.price.map(|price| violations.money(&format!("{at}price"), &price)),
             cost: cost(&format!("{at}cost"), product.cost, principal, violations),
             attributes: Value::Object(violations.object(&format!("{at}attributes"), product.attributes)),
+            language_code: violations.language(&format!("{at}language_code"), &product.language_code),
             sku: product.sku,
             display_name: product.display_name,
             description: product.description,
@@ -185,10 +195,21 @@ pub(super) struct ProductPatch {
     pub(super) attributes_set: serde_json::Map<String, Value>,
     /// Removes some of them.
     pub(super) attributes_removed: Vec<String>,
+    pub(super) language_code: Option<String>,
 }
 
-const SETTABLE: &[&str] =
-    &["sku", "display_name", "description", "price", "cost", "quantity", "tags", "attributes", "category"];
+const SETTABLE: &[&str] = &[
+    "sku",
+    "display_name",
+    "description",
+    "price",
+    "cost",
+    "quantity",
+    "tags",
+    "attributes",
+    "category",
+    "language_code",
+];
 const OUTPUT_ONLY: &[&str] =
     &["name", "revision", "etag", "creator", "updater", "create_time", "update_time", "delete_time", "purge_time"];
 
@@ -243,6 +264,9 @@ impl ProductPatch {
                     tags("product.tags", &product.tags, violations);
                     patch.tags = Some(product.tags.clone());
                 }
+                "language_code" => {
+                    patch.language_code = Some(violations.language("product.language_code", &product.language_code));
+                }
                 path => {
                     let facts =
                         sent.get_or_insert_with(|| violations.object("product.attributes", product.attributes.clone()));
@@ -272,6 +296,7 @@ fn populated(product: &v1::Product) -> Vec<String> {
         ("quantity", product.quantity != 0),
         ("tags", !product.tags.is_empty()),
         ("attributes", product.attributes.is_some()),
+        ("language_code", !product.language_code.is_empty()),
     ];
     fields.into_iter().filter(|(_, there)| *there).map(|(field, _)| field.to_owned()).collect()
 }
@@ -282,7 +307,8 @@ fn quantity(field: &str, quantity: i64, violations: &mut Violations) {
     }
 }
 
-fn category(field: &str, path: &str, violations: &mut Violations) {
+/// A path of slugs, or nothing.
+pub(crate) fn category(field: &str, path: &str, violations: &mut Violations) {
     let slug = |slug: &str| {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         slug.bytes().next().is_some_and(plain) && slug.bytes().all(|byte| plain(byte) || matches!(byte, b'_' | b'-'))

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use stead_api::{servers::product_service_server::ProductService, v1};
-use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
@@ -32,14 +31,12 @@ use crate::{
 pub struct Service {
     pub(super) db: Database,
     pub(super) seal: Arc<Seal>,
-    pub(super) exports: Arc<Semaphore>,
 }
 
 impl Service {
     /// A service on the database.
     pub fn new(db: Database, seal: Arc<Seal>) -> Service {
-        let exports = Arc::new(export::slots(&db.app));
-        Service { db, seal, exports }
+        Service { db, seal }
     }
 
     async fn create(&self, call: Call, request: v1::CreateProductRequest) -> Result<Response<v1::Product>, Error> {

@@ -8,6 +8,7 @@ use super::model::{NewProduct, Product, ProductPatch};
 use crate::{
     db::TenantConnection,
     idempotency::Write,
+    ids,
     listing::{BOUNDS, Table},
     rules::Money,
 };
@@ -28,7 +29,7 @@ pub(super) async fn lookup(db: &mut TenantConnection, sku: &str) -> Result<Optio
 pub(super) const TABLE: Table = Table {
     name: "stead.products",
     columns: "id, sku, display_name, description, category, price_currency, price_minor, cost_currency, cost_minor, \
-              quantity, tags, attributes, revision, creator, updater, create_time, update_time, delete_time",
+              quantity, tags, attributes, language_code, revision, creator, updater, create_time, update_time, delete_time",
     scope: "tenant_id =",
     weight: "octet_length(description) + octet_length(concat(sku, display_name, category, tags, attributes))",
     bounds: BOUNDS,
@@ -69,6 +70,7 @@ pub(super) async fn insert(
         new.quantity,
         &new.tags,
         new.attributes,
+        new.language_code,
         write.subject,
         write.method,
         write.request_id,
@@ -110,6 +112,7 @@ pub(super) async fn update(
         patch.attributes,
         &patch.attributes_removed,
         Value::Object(patch.attributes_set.clone()),
+        patch.language_code,
         write.method,
         write.request_id,
         write.mark,
@@ -219,7 +222,7 @@ pub(super) async fn import(
 ) -> Result<Option<Progress>> {
     let tenant = db.tenant().0;
     let count = chunk.rows.len();
-    let ids: Vec<_> = std::iter::repeat_with(Uuid::now_v7).take(count).collect();
+    let ids = ids::in_order(count);
     let mut columns = Columns::default();
     chunk.rows.into_iter().for_each(|row| columns.push(row));
     sqlx::query_file_as!(
@@ -244,6 +247,7 @@ pub(super) async fn import(
         &columns.quantity,
         &columns.tags,
         &columns.attributes,
+        &columns.language_code,
         sets_cost,
     )
     .fetch_optional(db)
@@ -264,6 +268,7 @@ pub(super) struct Columns {
     pub(super) quantity: Vec<i64>,
     pub(super) tags: Vec<Value>,
     pub(super) attributes: Vec<Value>,
+    pub(super) language_code: Vec<String>,
 }
 
 impl Columns {
@@ -280,6 +285,7 @@ impl Columns {
         self.quantity.push(row.quantity);
         self.tags.push(row.tags.into());
         self.attributes.push(row.attributes);
+        self.language_code.push(row.language_code);
     }
 }
 

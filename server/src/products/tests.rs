@@ -147,6 +147,16 @@ async fn a_retry_finds_the_first_answer_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_kept_before_there_were_languages_is_english() {
+    let world = World::new().await;
+    let id = Uuid::new_v4().to_string();
+    let first = world.create("a", &id).await.unwrap();
+    world.write("update stead.request_ids set response = response - 'language_code' where tenant_id = 'TENANT'").await;
+    assert_eq!(world.create("a", &id).await.unwrap(), first);
+    assert_eq!(first.language_code, "en");
+}
+
+#[tokio::test]
 async fn twins_of_one_request_write_once() {
     let world = World::new().await;
     let id = Uuid::new_v4().to_string();

@@ -24,8 +24,8 @@ with ctx as materialized (
   where p.tenant_id = $2::uuid and p.id = cur.id and not exists (select from hurdle)
   returning
     cur.place, p.id, p.sku, p.display_name, p.description, p.category, p.price_currency, p.price_minor,
-    p.cost_currency, p.cost_minor, p.quantity, p.tags, p.attributes, p.revision, p.creator, p.updater, p.create_time,
-    p.update_time, p.delete_time
+    p.cost_currency, p.cost_minor, p.quantity, p.tags, p.attributes, p.language_code, p.revision, p.creator, p.updater,
+    p.create_time, p.update_time, p.delete_time
 ), size as (
   select coalesce(sum(octet_length(r.description) + octet_length(r.attributes::text)), 0) <= 3145728 as whole from r
 ), kept as (
@@ -50,18 +50,18 @@ select
   id as "id!", sku as "sku!", display_name as "display_name!", description as "description!",
   category as "category!", price_currency as "price_currency?", price_minor as "price_minor?",
   cost_currency as "cost_currency?", cost_minor as "cost_minor?", quantity as "quantity!", tags as "tags!",
-  attributes as "attributes!", revision as "revision!", creator as "creator!", updater as "updater!",
-  create_time as "create_time!", update_time as "update_time!", delete_time as "delete_time?"
+  attributes as "attributes!", language_code as "language_code!", revision as "revision!", creator as "creator!",
+  updater as "updater!", create_time as "create_time!", update_time as "update_time!", delete_time as "delete_time?"
 from (
   select r.place, null as hurdle, size.whole, r.id, r.sku, r.display_name,
     case when size.whole then r.description else '' end as description, r.category, r.price_currency, r.price_minor,
     r.cost_currency, r.cost_minor, r.quantity, r.tags,
-    case when size.whole then r.attributes else '{}' end as attributes, r.revision, r.creator, r.updater,
-    r.create_time, r.update_time, r.delete_time
+    case when size.whole then r.attributes else '{}' end as attributes, r.language_code, r.revision,
+    r.creator, r.updater, r.create_time, r.update_time, r.delete_time
   from r, size
   union all
   select hurdle.place, hurdle.name, false, hurdle.id, '', '', '', '', null, null, null, null, 0, '{}', '{}',
-    hurdle.revision, '', '', ctx.now, ctx.now, null
+    '', hurdle.revision, '', '', ctx.now, ctx.now, null
   from hurdle, ctx
 ) as answer
 order by place

@@ -34,6 +34,7 @@ pub(super) struct Row {
     pub(super) quantity: i64,
     pub(super) tags: Vec<String>,
     pub(super) attributes: Value,
+    pub(super) language_code: String,
     pub(super) revision: i64,
     pub(super) creator: String,
     pub(super) updater: String,
@@ -57,6 +58,7 @@ impl From<Row> for Product {
             quantity: row.quantity,
             tags: row.tags,
             attributes: row.attributes,
+            language_code: row.language_code,
             revision: row.revision,
             creator: row.creator,
             updater: row.updater,
@@ -99,6 +101,7 @@ pub(super) struct Changes {
     attributes: Vec<Option<Value>>,
     attributes_removed: Vec<Value>,
     attributes_set: Vec<Value>,
+    language_code: Vec<Option<String>>,
 }
 
 impl Changes {
@@ -120,6 +123,7 @@ impl Changes {
         self.attributes.push(patch.attributes);
         self.attributes_removed.push(patch.attributes_removed.into());
         self.attributes_set.push(Value::Object(patch.attributes_set));
+        self.language_code.push(patch.language_code);
     }
 }
 
@@ -175,6 +179,7 @@ fn create<'a>(
         &columns.quantity,
         &columns.tags,
         &columns.attributes,
+        &columns.language_code,
         write.subject,
         write.method,
         write.request_id,
@@ -213,6 +218,7 @@ fn update<'a>(
         &changes.attributes as &[Option<Value>],
         &changes.attributes_removed,
         &changes.attributes_set,
+        &changes.language_code as &[Option<String>],
         write.method,
         write.request_id,
         write.mark,

@@ -10,7 +10,8 @@ use stead_harness::Role;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::{super::tests::World, ANSWER_BYTES, Answers};
+use super::{super::tests::World, Answers};
+use crate::export::ANSWER_BYTES;
 
 impl World {
     async fn export(&self, request: v1::ExportProductsRequest) -> Result<Answers, Status> {
@@ -45,7 +46,10 @@ impl World {
     /// Waits until no snapshot is held.
     async fn until_free(&self) {
         let free = async {
-            while self.in_transaction().await > 0 || self.service.exports.available_permits() == 0 {
+            while self.in_transaction().await > 0
+                || self.db.app.snapshots().available_permits() == 0
+                || self.db.app.counts().1 > 0
+            {
                 tokio::task::yield_now().await;
             }
         };

@@ -64,7 +64,10 @@ impl World {
             (v1::Product { tags: vec!["x".into(), "y".into()], ..base.clone() }, vec!["tags"]),
             (v1::Product { attributes: facts("red"), quantity: 7, ..base.clone() }, vec!["attributes", "quantity"]),
             (v1::Product { sku: "b".into(), display_name: "B".into(), ..base.clone() }, vec!["sku", "display_name"]),
-            (v1::Product { category: "games/board".into(), ..base.clone() }, vec!["category"]),
+            (
+                v1::Product { category: "games/board".into(), language_code: "de".into(), ..base.clone() },
+                vec!["category", "language_code"],
+            ),
             (v1::Product { price: None, ..base.clone() }, vec!["price"]),
             (v1::Product { tags: vec![], attributes: facts("blue"), ..base.clone() }, vec!["tags", "attributes"]),
         ];
@@ -74,7 +77,9 @@ impl World {
         said.push(self.discard(&base.name).await);
         let id = &base.name["products/".len()..];
         self.write(&format!(
-            "select set_config('stead.request', '{{\"actor\": \"services/tests\"}}', false);
+            "set session authorization stead_app;
+             select set_config('stead.tenant', 'TENANT', false),
+               set_config('stead.request', '{{\"actor\": \"services/tests\"}}', false);
              update stead.products set delete_time = null, revision = revision + 1, update_time = stead.now()
              where tenant_id = 'TENANT' and id = '{id}'"
         ))
@@ -181,6 +186,45 @@ async fn a_long_history_costs_the_same_at_any_depth() {
     let far = world.revision(&first.name, 100).await.unwrap_err();
     assert_eq!((far.code(), reason(&far).as_str()), (Code::FailedPrecondition, "REVISION_OUT_OF_REACH"));
     assert_eq!(world.revision(&first.name, 2000).await.unwrap().quantity, 2000);
+}
+
+#[tokio::test]
+async fn a_revision_of_before_the_language_was_kept_is_english() {
+    let world = World::new().await;
+    let first = world.create("a", "").await.unwrap();
+    let id = &first.name["products/".len()..];
+    let write_to = async |from: i64, to: i64| {
+        world
+            .write(&format!(
+                "do $$ begin for n in {from}..{to} loop
+                   update stead.products set quantity = n, revision = n, update_time = stead.now()
+                   where tenant_id = 'TENANT' and id = '{id}';
+                 end loop; end $$"
+            ))
+            .await;
+    };
+    write_to(2, 129).await;
+    world.discard(&first.name).await;
+    world
+        .write(
+            "update stead.products set delete_time = null, revision = 131 where tenant_id = 'TENANT';
+             update stead.journal set old_values = old_values - 'language_code', new_values = new_values - 'language_code',
+               image = image - 'language_code' where tenant_id = 'TENANT'",
+        )
+        .await;
+    let english = v1::Product { etag: String::new(), ..world.get(&first.name).await.unwrap() };
+    let german = v1::Product { language_code: "de".into(), ..english };
+    assert_eq!(world.update(german, &["language_code"]).await.unwrap().revision, 132);
+    write_to(133, 200).await;
+    for revision in [1, 63, 64, 65, 127, 128, 129, 130, 131, 132, 192, 200] {
+        let product = world.revision(&first.name, revision).await.unwrap();
+        let language = if revision < 132 { "en" } else { "de" };
+        assert_eq!(product.language_code, language, "at revision {revision}");
+    }
+    let all = world.all_revisions(&first.name, 50).await;
+    let english = all.iter().filter(|product| product.language_code == "en").count();
+    assert_eq!((all.len(), english), (200, 131));
+    assert_eq!(world.rollback(to(&first.name, 64)).await.unwrap().language_code, "en");
 }
 
 #[tokio::test]

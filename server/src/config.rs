@@ -86,6 +86,15 @@ settings! {
 }
 
 settings! {
+    /// How long the journal is kept.
+    Retention {
+        /// How many whole months of the journal are kept before the current one, at least 3; older ones are dropped for good,
+        /// by servers with platform powers, on which it should be alike. Absent: none is ever dropped.
+        journal_retention_months: Option<NonZeroUsize> = "STEAD_JOURNAL_RETENTION_MONTHS";
+    }
+}
+
+settings! {
     /// Where the schema is changed and keys are made.
     OwnerDatabase {
         /// The database, as a member of the role stead_owner. Only `migrate` and `keys` take it; a server has no need of it.
@@ -202,6 +211,22 @@ impl Database {
     }
 }
 
+impl Retention {
+    fn check(&self, reader: &mut Reader<'_>) {
+        if let Some(months) = self.journal_retention_months
+            && !(3..=1200).contains(&months.get())
+        {
+            let rule = "keep 3 to 1200 months, or leave it out to keep all";
+            reader.fault(format!("journal_retention_months is {months}: {rule}"));
+        }
+    }
+
+    /// The months that are kept before the current one, if any is ever dropped.
+    pub fn months(&self) -> Option<i32> {
+        self.journal_retention_months.and_then(|months| i32::try_from(months.get()).ok())
+    }
+}
+
 impl OwnerDatabase {
     fn check(&self, _: &mut Reader<'_>) {}
 }
@@ -271,6 +296,8 @@ pub struct Config {
     pub connections: Connections,
     /// Where its data is.
     pub database: Database,
+    /// How long the journal is kept.
+    pub retention: Retention,
     /// What it seals with.
     pub secrets: Secrets,
     /// How long people stay signed in.
@@ -290,6 +317,7 @@ impl Concern for Config {
             Tls::settings(),
             Connections::settings(),
             Database::settings(),
+            Retention::settings(),
             Secrets::settings(),
             Sessions::settings(),
             Issuance::settings(),
@@ -302,7 +330,8 @@ impl Concern for Config {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let (listening, tls) = (Listening::read(reader), Tls::read(reader));
         let connections = Connections::read(reader);
-        let (database, secrets) = (Database::read(reader), Secrets::read(reader));
+        let (database, retention) = (Database::read(reader), Retention::read(reader));
+        let secrets = Secrets::read(reader);
         let (sessions, issuance) = (Sessions::read(reader), Issuance::read(reader));
         let (calls, telemetry) = (Calls::read(reader), Telemetry::read(reader));
         if let (Some(listening), Some(tls)) = (&listening, &tls) {
@@ -313,6 +342,7 @@ impl Concern for Config {
             tls: tls?,
             connections: connections?,
             database: database?,
+            retention: retention?,
             secrets: secrets?,
             sessions: sessions?,
             issuance: issuance?,

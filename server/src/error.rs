@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::rules::Violations;
 
-pub(crate) use database::cannot_connect;
+pub(crate) use database::{cannot_connect, lacks_month};
 
 type Source = Box<dyn StdError + Send + Sync>;
 

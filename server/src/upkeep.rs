@@ -1,10 +1,15 @@
-//! What a server with platform powers does beside serving: keeps the journal's months ahead, and removes what is due.
+//! What a server with platform powers does beside serving: keeps the journal's months ahead, and removes what is due, of the
+//! journal what is past the platform's retention or a tenant's own. A server without them only tells how the months stand.
 //! It leaves what may be removed to the policies of the database: a statement here cannot go past them.
 //!
 //! Every batch is one short statement under an advisory lock, so that several servers may do this at once: whoever does
 //! not get the lock leaves the rest to the one who has it.
 
+pub mod months;
+
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use crate::{
     db::{Database, Pool, TenantConnection},
@@ -17,34 +22,85 @@ const HOUR: Duration = Duration::from_secs(3600);
 const BATCH: i64 = 1000;
 /// Batches of one kind in one run; what is left then waits for the next hour.
 const BATCHES: usize = 5000;
-/// Deleted tenants that one run looks at.
+/// Tenants that one statement finds: deleted ones of one run, and those with a retention of their own, page by page.
 const TENANTS: i64 = 100;
+/// A month that a write has missed is looked after at once, and not more often than this.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// Works at start and then every hour, until `stop`; several servers may do so at once.
-pub async fn run(db: Database, stop: impl Future<Output = ()>) {
-    let Some(platform) = db.platform else { return };
+/// Works at start and then every hour, until `stop`; several servers may do so at once. `retention` is for how many whole
+/// months before the current one the journal is kept, if it is not kept for ever.
+pub async fn run(db: Database, retention: Option<i32>, stop: impl Future<Output = ()>) {
     let work = async {
         loop {
-            if tokio::time::timeout(HOUR, once(&platform)).await.is_err() {
+            if tokio::time::timeout(HOUR, once(&db, retention)).await.is_err() {
                 tracing::warn!("a run took an hour and was broken off: the next one goes on");
             }
             tokio::time::sleep(HOUR).await;
         }
     };
+    let heal = async {
+        loop {
+            missed(&db).await;
+            look_after_months(&db).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
     tokio::select! {
         () = work => {}
+        () = heal => {}
         () = stop => {}
     }
 }
 
+/// Until a write of this server fails because the journal has no month for its entry.
+async fn missed(db: &Database) {
+    match &db.platform {
+        None => db.app.month_missed().await,
+        Some(platform) => {
+            tokio::select! {
+                () = db.app.month_missed() => {}
+                () = platform.month_missed() => {}
+            }
+        }
+    }
+}
+
+/// Makes the months, if this server can, and tells how they stand.
+async fn look_after_months(db: &Database) {
+    let looked = match &db.platform {
+        None => months::look(&db.app, false).await,
+        Some(platform) => match months::make(platform).await {
+            Ok(made) => {
+                tracing::info!(partitions = made, "the journal's months are kept ahead");
+                months::look(platform, true).await
+            }
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = looked {
+        tracing::warn!(%error, "the journal's months could not be looked after: tried again in an hour");
+    }
+}
+
 /// One run. A step that fails is reported and holds up no other.
-async fn once(platform: &Pool) {
-    match months(platform).await {
-        Ok(made) => tracing::info!(partitions = made, "the journal's months are kept ahead"),
-        Err(error) => tracing::warn!(%error, "the journal's months could not be looked after: tried again in an hour"),
+async fn once(db: &Database, retention: Option<i32>) {
+    look_after_months(db).await;
+    let Some(platform) = &db.platform else { return };
+    if let Some(keep) = retention
+        && let Err(error) = months::retire(platform, keep).await
+    {
+        tracing::warn!(%error, "the journal's retention failed: tried again in an hour");
+    }
+    if let Err(error) = expire(platform).await {
+        tracing::warn!(%error, "tenants with a retention of their own could not be found: tried again in an hour");
     }
     for due in [Due::RequestIds, Due::Imports, Due::Sessions, Due::Products, Due::Users] {
         report(due, sweep(platform, TenantId::PLATFORM, due).await);
+    }
+    match words(platform).await {
+        Ok(0) => {}
+        Ok(words) => tracing::info!(words, "forgot words that no product has any more"),
+        Err(error) => tracing::warn!(%error, "words that no product has any more stay: tried again in an hour"),
     }
     match doomed(platform).await {
         Ok(tenants) => {
@@ -56,10 +112,31 @@ async fn once(platform: &Pool) {
     }
 }
 
-async fn months(platform: &Pool) -> Result<i32, Error> {
+/// Forgets spellings of words that are gone; a sample at a time, since they do no harm.
+async fn words(platform: &Pool) -> Result<i64, Error> {
     let mut db = platform.tenant(TenantId::PLATFORM).await?;
-    let made = sqlx::query_scalar!(r#"select stead.maintain_journal() as "made!""#).fetch_one(&mut db).await?;
-    Ok(made)
+    let gone = sqlx::query_scalar!(r#"select stead_search.forget_words() as "gone!""#).fetch_one(&mut db).await?;
+    Ok(gone)
+}
+
+/// Removes what is past the retention of each tenant that has one of its own.
+async fn expire(platform: &Pool) -> Result<(), Error> {
+    let mut last = Uuid::nil();
+    loop {
+        let mut db = platform.tenant(TenantId::PLATFORM).await?;
+        let tenants = sqlx::query_scalar!(
+            "select id from stead.tenants where audit_retention_days > 0 and id > $1 order by id limit $2",
+            last,
+            TENANTS,
+        );
+        let tenants = tenants.fetch_all(&mut db).await?;
+        drop(db);
+        let Some(end) = tenants.last() else { return Ok(()) };
+        last = *end;
+        for tenant in tenants.into_iter().map(TenantId) {
+            report(Due::Entries, sweep(platform, tenant, Due::Entries).await);
+        }
+    }
 }
 
 /// Tenants that were deleted more than 30 days ago.
@@ -110,6 +187,8 @@ async fn sweep(platform: &Pool, tenant: TenantId, due: Due) -> Result<u64, Error
 /// What is removed, in the order of a run.
 #[derive(Clone, Copy, Debug)]
 enum Due {
+    /// Of the tenant whose context it is in.
+    Entries,
     RequestIds,
     Imports,
     Sessions,
@@ -127,6 +206,24 @@ impl Due {
     async fn batch(self, db: &mut TenantConnection) -> Result<u64, sqlx::Error> {
         let tenant = db.tenant().0;
         let done = match self {
+            // The bounds in time leave few months to look in.
+            Due::Entries => {
+                sqlx::query!(
+                    "with due as materialized (
+                       select create_time, id from stead.journal
+                       where (select pg_try_advisory_xact_lock(hashtextextended('stead.purge', 0)))
+                         and tenant_id = $1 and create_time < (select stead.audit_kept_since())
+                       order by create_time, id limit $2)
+                     delete from stead.journal
+                     where tenant_id = $1
+                       and create_time between (select min(create_time) from due) and (select max(create_time) from due)
+                       and id in (select id from due)",
+                    tenant,
+                    BATCH,
+                )
+                .execute(db)
+                .await
+            }
             // By place: nothing updates these rows, and there are as many of them as writes.
             Due::RequestIds => {
                 sqlx::query!(

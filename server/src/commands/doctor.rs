@@ -6,26 +6,28 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::config::{Database, Flags};
+use crate::config::{Database, Flags, Retention};
 use crate::schema;
+use crate::upkeep::months::{self, Month};
 
 /// Examine the database as a server would before it serves
 ///
 /// Connects as the service and asks everything that the start gate asks: whether the role is bound by row security, whether
 /// every table and partition forces it, whether policies, triggers and functions are the expected ones, whether next month's
-/// journal partition exists, and whether the schema fits this program. Exits with 1 when anything is wrong.
+/// journal partition exists, and whether the schema fits this program. Tells how far back the journal goes and what of it is
+/// due or out of place. Exits with 1 when anything is wrong.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
   STEAD_DATABASE_URL=postgres://stead_app:PASSWORD@db.internal/stead stead-server doctor")]
 pub(super) struct Doctor {
     #[command(flatten)]
-    settings: Flags<Database>,
+    settings: Flags<(Database, Retention)>,
 }
 
 impl Doctor {
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let settings = self.settings.resolve()?;
+        let (settings, retention) = self.settings.resolve()?;
         let mut service = schema::connect(settings.database_url.expose()).await?;
         super::say(format_args!("ok     connected to {}", schema::place(&mut service).await?));
 
@@ -35,6 +37,7 @@ impl Doctor {
         }
         if findings.is_empty() {
             self::well(&mut service).await?;
+            journal(&mut service, retention.months()).await?;
         }
         let platform = match &settings.platform_database_url {
             Some(url) => platform(url.expose()).await,
@@ -69,6 +72,48 @@ async fn well(service: &mut sqlx::PgConnection) -> anyhow::Result<()> {
     super::say("ok     the journal has its partitions for this month and the next");
     super::say(format_args!("ok     the schema is at migration {}, as this program needs it", schema::latest()));
     Ok(())
+}
+
+/// Says how far the journal reaches, how long it is kept, and what of it is due or out of place.
+async fn journal(service: &mut sqlx::PgConnection, retention: Option<i32>) -> anyhow::Result<()> {
+    let months = months::standing(service).await?;
+    let attached = || months.iter().filter(|month| month.is_attached);
+    if let (Some(oldest), Some(newest)) = (attached().next(), attached().next_back()) {
+        let kept = match retention {
+            None => "is kept for ever: STEAD_JOURNAL_RETENTION_MONTHS is not set".to_owned(),
+            Some(months) => format!("is kept for {months} months before this one"),
+        };
+        super::say(format_args!(
+            "ok     the journal goes back to {} and on to {}; it {kept}",
+            day(oldest),
+            day(newest)
+        ));
+    }
+    months.iter().filter_map(|month| oddity(month, retention)).for_each(|odd| super::say(format_args!("note   {odd}")));
+    Ok(())
+}
+
+/// The month as people write it.
+fn day(month: &Month) -> String {
+    month.name.trim_start_matches("journal_").replace('_', "-")
+}
+
+/// What is due or out of place about a month that is none of those that are written now.
+fn oddity(month: &Month, retention: Option<i32>) -> Option<String> {
+    let Month { name, is_attached, has_rows, age } = month;
+    let is_due = retention.is_some_and(|keep| *age > i64::from(keep));
+    let drops = "a server with platform powers drops it within the hour";
+    match (is_attached, has_rows) {
+        (true, true) if is_due => Some(format!("{name} is past the retention: {drops}")),
+        (true, false) if is_due => Some(format!("{name} is past the retention and empty: {drops}")),
+        (true, _) => None,
+        (false, false) if is_due => Some(format!("{name} is past the retention, empty and detached: {drops}")),
+        (false, false) => Some(format!("{name} is detached from the journal and empty: drop table stead.{name}")),
+        (false, true) => Some(format!(
+            "{name} is detached from the journal, and nobody is shown the entries in it: attach it again, or copy it away and \
+             drop table stead.{name}"
+        )),
+    }
 }
 
 async fn platform(url: &str) -> anyhow::Result<String> {

@@ -309,6 +309,21 @@ fn every_fault_is_told_at_once() {
 }
 
 #[test]
+fn the_journal_is_kept_for_three_months_at_least_and_for_ever_unless_somebody_says_otherwise() {
+    let kept = |months: &str| with(&[("STEAD_JOURNAL_RETENTION_MONTHS", months)]).resolve::<Retention>();
+    assert_eq!(with(&[]).resolve::<Retention>().unwrap().months(), None);
+    assert_eq!((kept("3").unwrap().months(), kept("1200").unwrap().months()), (Some(3), Some(1200)));
+    for months in ["2", "1", "1201"] {
+        let said = kept(months).unwrap_err().to_string();
+        let rule = format!("journal_retention_months is {months}: keep 3 to 1200 months, or leave it out to keep all");
+        assert_eq!(said, rule);
+    }
+    for months in ["0", "-1", "13.5", "ever"] {
+        assert!(kept(months).unwrap_err().to_string().contains("write a whole number from 1"), "{months}");
+    }
+}
+
+#[test]
 fn a_command_reads_no_more_than_it_needs() {
     let sources =
         sources(&[("STEAD_OWNER_DATABASE_URL", "postgres://deployer@db/stead"), ("STEAD_LISTEN", "nonsense")]);

@@ -18,6 +18,7 @@ impl From<sqlx::Error> for Error {
             };
         };
         match database.code().as_deref().unwrap_or_default() {
+            "23514" if lacks_month(&error) => unavailable("JOURNAL_MONTH_MISSING", Executed::No, error),
             "23505" => taken(database.constraint().unwrap_or_default()).unwrap_or_else(|| Error::internal(error)),
             "23514" | "22003" => {
                 broken(database.constraint().unwrap_or_default()).unwrap_or_else(|| Error::internal(error))
@@ -59,6 +60,13 @@ fn broken(constraint: &str) -> Option<Error> {
     Some(Error::Precondition {
         reason: "BOUND_EXCEEDED",
         words: format!("{field} {}", rules::TOO_MUCH_TOGETHER).into(),
+    })
+}
+
+/// Whether the journal has no partition for the entry's month: the change went with its entry, and is undone.
+pub(crate) fn lacks_month(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| {
+        error.code().as_deref() == Some("23514") && error.constraint().is_none() && error.table() == Some("journal")
     })
 }
 

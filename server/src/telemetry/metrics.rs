@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _, UpDownCounter};
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider as _, UpDownCounter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
@@ -22,6 +22,7 @@ const POOL_MAXIMUM: &str = "db.client.connection.max";
 const CONNECTIONS: &str = "stead.connection.count";
 const CONNECTIONS_REFUSED: &str = "stead.connection.refused";
 const CONNECTIONS_CUT: &str = "stead.connection.cut";
+const MONTHS_AHEAD: &str = "stead.journal.months_ahead";
 
 /// Upper bounds in seconds: from a cached read to the longest deadline that is usual.
 const BOUNDS: [f64; 16] =
@@ -61,6 +62,7 @@ pub struct Metrics {
     connections: UpDownCounter<i64>,
     refused: Counter<u64>,
     cut: Counter<u64>,
+    months_ahead: Gauge<i64>,
 }
 
 /// A connection to the gRPC port, counted as open until this is dropped.
@@ -161,6 +163,13 @@ impl Metrics {
                 .with_unit("{connection}")
                 .with_description("Connections of clients that ended otherwise than well, by what failed")
                 .build(),
+            months_ahead: meter
+                .i64_gauge(MONTHS_AHEAD)
+                .with_unit("{month}")
+                .with_description(
+                    "Months that the journal has after the current one without a gap; -1 when that is missing",
+                )
+                .build(),
         }
     }
 
@@ -188,6 +197,11 @@ impl Metrics {
     /// A client's connection ended otherwise than well; the reason says what failed.
     pub fn connection_cut(&self, reason: &'static str) {
         self.cut.add(1, &[KeyValue::new("error.type", reason)]);
+    }
+
+    /// The journal has so many months after the current one; -1 when not even that.
+    pub fn months_ahead(&self, months: i64) {
+        self.months_ahead.record(months, &[]);
     }
 
     /// A statement has ended. `name` says what it does, such as `select`.

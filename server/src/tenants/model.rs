@@ -1,6 +1,8 @@
 //! A tenant's values: what the platform may send, checked whole, and what callers get.
 //! It leaves the rules' wording to `rules` and rows to the store.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 use stead_api::v1;
@@ -16,6 +18,8 @@ use crate::{
 
 /// A deleted tenant is kept this long.
 const PURGE_AFTER: Duration = Duration::days(30);
+/// How long a tenant may ask its audit entries to be kept.
+const RETENTION_DAYS: RangeInclusive<i32> = 30..=3650;
 const DEFAULT_PLAN: &str = "standard";
 pub(super) const ACTIVE: &str = "active";
 pub(super) const SUSPENDED: &str = "suspended";
@@ -54,6 +58,7 @@ crate::masked!(v1::Tenant {
     state,
     settings,
     require_etag,
+    audit_retention_days,
     etag,
     create_time,
     update_time,
@@ -71,6 +76,9 @@ pub(super) struct Tenant {
     pub(super) state: String,
     pub(super) settings: Value,
     pub(super) require_etag: bool,
+    /// Absent in answers that were kept before there was such a thing.
+    #[serde(default)]
+    pub(super) audit_retention_days: i32,
     pub(super) revision: i64,
     pub(super) create_time: DateTime<Utc>,
     pub(super) update_time: DateTime<Utc>,
@@ -109,6 +117,7 @@ impl From<Tenant> for v1::Tenant {
             state: state.into(),
             settings: Some(to_struct(tenant.settings)),
             require_etag: tenant.require_etag,
+            audit_retention_days: tenant.audit_retention_days,
             create_time: Some(to_timestamp(tenant.create_time)),
             update_time: Some(to_timestamp(tenant.update_time)),
             delete_time: tenant.delete_time.map(to_timestamp),
@@ -134,6 +143,7 @@ pub(super) struct NewTenant {
     pub(super) plan: String,
     pub(super) settings: Value,
     pub(super) require_etag: bool,
+    pub(super) audit_retention_days: i32,
 }
 
 impl NewTenant {
@@ -147,6 +157,7 @@ impl NewTenant {
             slug: tenant.slug,
             display_name: tenant.display_name,
             require_etag: tenant.require_etag,
+            audit_retention_days: retention(tenant.audit_retention_days, violations),
         }
     }
 }
@@ -159,9 +170,10 @@ pub(super) struct TenantPatch {
     pub(super) plan: Option<String>,
     pub(super) settings: Option<Value>,
     pub(super) require_etag: Option<bool>,
+    pub(super) audit_retention_days: Option<i32>,
 }
 
-const SETTABLE: &[&str] = &["display_name", "slug", "plan", "settings", "require_etag"];
+const SETTABLE: &[&str] = &["display_name", "slug", "plan", "settings", "require_etag", "audit_retention_days"];
 const OUTPUT_ONLY: &[&str] = &["name", "state", "etag", "create_time", "update_time", "delete_time", "purge_time"];
 
 impl TenantPatch {
@@ -191,6 +203,9 @@ impl TenantPatch {
                     patch.settings = Some(Value::Object(violations.object("tenant.settings", tenant.settings.clone())));
                 }
                 "require_etag" => patch.require_etag = Some(tenant.require_etag),
+                "audit_retention_days" => {
+                    patch.audit_retention_days = Some(retention(tenant.audit_retention_days, violations));
+                }
                 path => violations.add(
                     "update_mask",
                     format!("has the path `{path}`, but settings are replaced whole: use `settings`"),
@@ -209,8 +224,17 @@ fn populated(tenant: &v1::Tenant) -> Vec<String> {
         ("plan", !tenant.plan.is_empty()),
         ("settings", tenant.settings.is_some()),
         ("require_etag", tenant.require_etag),
+        ("audit_retention_days", tenant.audit_retention_days != 0),
     ];
     fields.into_iter().filter(|(_, there)| *there).map(|(field, _)| field.to_owned()).collect()
+}
+
+fn retention(days: i32, violations: &mut Violations) -> i32 {
+    if days != 0 && !RETENTION_DAYS.contains(&days) {
+        let rule = "is not 30 to 3,650: send such a number of days, or 0 to keep entries as long as the platform does";
+        violations.add("tenant.audit_retention_days", rule);
+    }
+    days
 }
 
 fn plan(plan: String, violations: &mut Violations) -> String {

@@ -27,8 +27,8 @@ pub(super) async fn lookup(db: &mut TenantConnection, slug: &str) -> Result<Opti
 /// What is listed, as `listing` writes its statements.
 pub(super) const TABLE: Table = Table {
     name: "stead.tenants",
-    columns: "id, slug, display_name, plan, state, settings, require_etag, revision, create_time, update_time, \
-              delete_time",
+    columns: "id, slug, display_name, plan, state, settings, require_etag, audit_retention_days, revision, create_time, \
+              update_time, delete_time",
     scope: "id <> stead.platform_tenant()",
     weight: "octet_length(concat(slug, display_name, settings))",
     bounds: BOUNDS,
@@ -50,6 +50,7 @@ pub(super) async fn insert(
         new.plan,
         new.settings,
         new.require_etag,
+        new.audit_retention_days,
         write.subject,
         write.method,
         write.request_id,
@@ -77,6 +78,7 @@ pub(super) async fn update(
         patch.plan,
         patch.settings,
         patch.require_etag,
+        patch.audit_retention_days,
         write.subject,
         write.method,
         write.request_id,

@@ -1,6 +1,9 @@
 //! The purge on real PostgreSQL: what is due goes, what is not stays, whoever else is at it.
 //! It leaves what the policies of the database refuse to the migrations' own tests.
 
+mod months;
+mod retention;
+
 use std::{sync::Arc, time::Duration};
 
 use sqlx::{AssertSqlSafe, Row};
@@ -20,6 +23,7 @@ use crate::{
 
 struct World {
     database: stead_harness::Database,
+    db: Database,
     platform: Pool,
     tenant: Uuid,
 }
@@ -27,9 +31,10 @@ struct World {
 impl World {
     async fn new() -> World {
         let database = stead_harness::Database::fresh().await;
-        let options = database.url(Role::Platform).parse().unwrap();
-        let platform = Pool::new("stead_platform", options, 2, Duration::from_secs(5));
-        let world = World { database, platform, tenant: Uuid::now_v7() };
+        let pool = |role, name| Pool::new(name, database.url(role).parse().unwrap(), 2, Duration::from_secs(5));
+        let (app, platform) = (pool(Role::App, "stead_app"), pool(Role::Platform, "stead_platform"));
+        let db = Database { app, platform: Some(platform.clone()) };
+        let world = World { database, db, platform, tenant: Uuid::now_v7() };
         world.write("insert into stead.tenants (id, slug, display_name) values ('TENANT', 'shop', 'A tenant')").await;
         world
     }
@@ -100,7 +105,7 @@ async fn what_is_due_goes_and_what_is_not_stays() {
             ))
             .await;
     }
-    once(&world.platform).await;
+    once(&world.db, None).await;
     assert_eq!(world.count("products").await, 6);
     assert_eq!((world.count("sessions where user_agent = 's0'").await, world.count("sessions").await), (0, 1));
     assert_eq!(world.count("products where delete_time < stead.now() - interval '30 days'").await, 0);
@@ -109,10 +114,10 @@ async fn what_is_due_goes_and_what_is_not_stays() {
     assert_eq!((world.count("imports where subject = 's0'").await, world.count("imports").await), (0, 1));
     assert_eq!(world.count("request_ids").await, 1);
     let purged =
-        "journal where tenant_id = 'TENANT' and action = 'purge' and actor = 'stead_platform' and resource_type";
+        "journal where tenant_id = 'TENANT' and action = 'purge' and db_role = 'stead_platform' and resource_type";
     assert_eq!(world.count(&format!("{purged} = 'products'")).await, 3);
     assert_eq!(world.count(&format!("{purged} = 'users'")).await, 1);
-    once(&world.platform).await;
+    once(&world.db, None).await;
     assert_eq!((world.count("products").await, world.count("users").await), (6, 2), "nothing more became due");
 }
 
@@ -124,15 +129,15 @@ async fn a_backlog_goes_batch_by_batch_and_servers_share_it() {
     let mut other = world.database.connect(Role::Platform).await;
     let lock = "select pg_advisory_lock(hashtextextended('stead.purge', 0))";
     sqlx::query(lock).execute(&mut other).await.unwrap();
-    once(&world.platform).await;
+    once(&world.db, None).await;
     assert_eq!(world.count("products").await, 2 * BATCH + 12, "another server is at it");
     sqlx::query("select pg_advisory_unlock_all()").execute(&mut other).await.unwrap();
 
     let mut db = world.platform.tenant(TenantId::PLATFORM).await.unwrap();
     assert_eq!(Due::Products.batch(&mut db).await.unwrap(), BATCH as u64);
     drop(db);
-    tokio::join!(once(&world.platform), once(&world.platform));
-    once(&world.platform).await;
+    tokio::join!(once(&world.db, None), once(&world.db, None));
+    once(&world.db, None).await;
     assert_eq!(world.count("products").await, 5);
     assert_eq!(world.count("journal where action = 'purge'").await, 2 * BATCH + 7, "each row went once");
 }
@@ -161,10 +166,10 @@ async fn a_tenant_goes_with_all_it_had_after_thirty_days_and_not_before() {
             .await;
     }
     world.write(&format!("update stead.tenants set delete_time = {NOT_DUE} where id = 'TENANT'")).await;
-    once(&world.platform).await;
+    once(&world.db, None).await;
     assert_eq!(world.count("products where tenant_id = 'TENANT'").await, 1500);
     world.write(&format!("update stead.tenants set delete_time = {DUE} where id = 'TENANT'")).await;
-    once(&world.platform).await;
+    once(&world.db, None).await;
     for table in ["products", "users", "user_credentials", "sessions", "imports", "api_keys"] {
         assert_eq!(world.count(&format!("{table} where tenant_id = 'TENANT'")).await, 0, "{table}");
         assert!(world.count(&format!("{table} where tenant_id = '{living}'")).await > 0, "{table}");
@@ -200,8 +205,8 @@ async fn a_deleted_product_is_readable_until_it_is_purged() {
     for (days, is_there) in [(29, true), (31, false)] {
         world.database.set_clock(&(start + chrono::Duration::days(days)).to_rfc3339()).await;
         let platform = Pool::new("stead_platform", world.database.url(Role::Platform).parse().unwrap(), 2, HOUR);
-        once(&platform).await;
         let app = Pool::new("stead_app", world.database.url(Role::App).parse().unwrap(), 2, HOUR);
+        once(&Database { app: app.clone(), platform: Some(platform) }, None).await;
         let keys = SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap();
         let service = products::Service::new(Database { app, platform: None }, Arc::new(Seal::new(&keys)));
         let call = |method: &str| Call::for_tests(TenantId(world.tenant), Permissions::tenant(), method);

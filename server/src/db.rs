@@ -27,7 +27,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tracing::Instrument;
@@ -82,7 +82,9 @@ struct Inner {
     idle: Mutex<Vec<Idle>>,
     permits: Arc<Semaphore>,
     openings: Semaphore,
+    snapshots: Arc<Semaphore>,
     side: Side,
+    month_missed: Notify,
     size: usize,
     wait: Duration,
 }
@@ -97,7 +99,9 @@ impl Pool {
     pub fn new(role: &'static str, options: PgConnectOptions, size: usize, wait: Duration) -> Pool {
         let permits = Arc::new(Semaphore::new(size));
         let (openings, side) = (Semaphore::new(OPENINGS), Side::new(options.clone()));
-        Pool(Arc::new(Inner { role, options, idle: Mutex::default(), permits, openings, side, size, wait }))
+        let (idle, month_missed) = (Mutex::default(), Notify::new());
+        let snapshots = Arc::new(Semaphore::new((size / 4).max(1)));
+        Pool(Arc::new(Inner { role, options, idle, permits, openings, snapshots, side, month_missed, size, wait }))
     }
 
     /// A connection in the tenant's context: no exchange when an idle one is already in it, one otherwise.
@@ -178,6 +182,11 @@ impl Pool {
         }
     }
 
+    /// As many snapshots as may be held at once: a quarter of the connections.
+    pub fn snapshots(&self) -> &Arc<Semaphore> {
+        &self.0.snapshots
+    }
+
     fn side(&self) -> &Side {
         &self.0.side
     }
@@ -185,6 +194,11 @@ impl Pool {
     /// Whether PostgreSQL answers, on a connection outside the pool's bound so that a busy pool still counts as ready.
     pub async fn answers(&self) -> Result<(), Error> {
         self.side().ping().await.map_err(cannot_connect)
+    }
+
+    /// Until a write fails because the journal has no month for its entry, or at once if one did since this was last asked.
+    pub async fn month_missed(&self) {
+        self.0.month_missed.notified().await;
     }
 
     /// How many connections there are at most.

@@ -12,6 +12,7 @@ mod typing;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use sqlx::{Postgres, QueryBuilder};
+use uuid::Uuid;
 
 use crate::{permissions::Permissions, rules::Violations};
 
@@ -58,7 +59,8 @@ impl Field {
 
     fn is_leading(&self) -> bool {
         let choices = if let Kind::Choice { choices, .. } = self.kind { choices } else { &[] };
-        !self.index.is_empty() || choices.iter().any(|choice| choice.index.is_some())
+        let is_name = matches!(self.kind, Kind::Name { .. });
+        is_name || !self.index.is_empty() || choices.iter().any(|choice| choice.index.is_some())
     }
 }
 
@@ -86,6 +88,16 @@ pub enum Kind {
     Currency,
     /// An amount in minor units of the currency that the named field holds.
     Amount(&'static str),
+    /// A resource's name, whose collection is the field's column: `products/{uuid}` is found by the id, `products/*` by the
+    /// collection, and `products` is the collection itself, which has no id.
+    Name {
+        /// The id's column.
+        id: &'static Field,
+        /// The collection's column, where an index finds it.
+        collection: &'static Field,
+    },
+    /// The id within a name.
+    Id,
 }
 
 /// One of a few words.
@@ -166,6 +178,7 @@ pub(crate) enum Bound {
     Time(DateTime<Utc>),
     Integer(i64),
     Flag(bool),
+    Id(Uuid),
 }
 
 impl Bound {
@@ -175,6 +188,7 @@ impl Bound {
             Bound::Time(time) => query.push_bind(*time),
             Bound::Integer(integer) => query.push_bind(*integer),
             Bound::Flag(flag) => query.push_bind(*flag),
+            Bound::Id(id) => query.push_bind(*id),
         };
     }
 }

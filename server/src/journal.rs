@@ -1,5 +1,5 @@
 //! Reading what the database's triggers wrote: one entry for each change, with fields as the contract names them, and what
-//! the entries of one resource tell of its revisions.
+//! the entries of one resource tell of its revisions; and entering what no write would tell, an access or a failed sign-in.
 //! It leaves listing entries, and who may see which of their values, to `audit` and the domains.
 
 use std::{collections::BTreeMap, ops::Range};
@@ -8,7 +8,7 @@ use chrono::{DateTime, Duration, Utc};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::{db::TenantConnection, rules::EXACT_INTEGER};
+use crate::{db::TenantConnection, error::Error, rules::EXACT_INTEGER};
 
 /// An entry as the database holds it, less what would show one tenant how much the others write.
 #[derive(Debug, Clone, sqlx::FromRow)]
@@ -193,6 +193,43 @@ impl Life {
             .fetch_one(db)
             .await
     }
+}
+
+/// Records in the tenant's journal what no write would, and says since when: nothing older is written after it, the entry
+/// itself least of all.
+pub async fn record(
+    db: &mut TenantConnection,
+    facts: &str,
+    action: &str,
+    resource: &str,
+    id: Option<Uuid>,
+) -> Result<DateTime<Utc>, Error> {
+    let tenant = db.tenant().0;
+    loop {
+        // The journal takes the tenant from the context, so the context is compared with the call's tenant first.
+        let recorded = sqlx::query_scalar!(
+            r#"with ctx as materialized (select set_config('stead.request', $1, true), stead.now() as at)
+               select case when stead_journal.journal_access($2, $3, $4)::text is not null then at end as "at!"
+               from ctx where stead.current_tenant() = $5"#,
+            facts,
+            action,
+            resource,
+            id,
+            tenant,
+        );
+        let recorded = recorded.fetch_optional(&mut *db).await?;
+        if let Some(at) = recorded {
+            return Ok(at);
+        }
+        if !db.was_stale().await? {
+            return Err(Error::unavailable("TENANT_CONTEXT_LOST"));
+        }
+    }
+}
+
+/// The time of the database.
+pub async fn now(db: &mut TenantConnection) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar!(r#"select stead.now() as "now!""#).fetch_one(db).await
 }
 
 /// Without the facts of a call the triggers name the database role.

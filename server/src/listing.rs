@@ -4,7 +4,8 @@
 //! A page is read in one of two ways. *Walking*: along the index of the list's order, or of an order that a comparison
 //! narrows (`category = "x"` has its own), and whatever the index does not know is checked row by row. *Picking*: the
 //! rows that another index finds (`sku = "x"`, whatever the order), sorted. Each is bounded: what picking finds too
-//! many of, walking meets soon enough. The walk that shows nothing within its bound is refused, with what would help.
+//! many of, walking meets soon enough. When every walk there is shows nothing within its bound, the list is refused, with
+//! what would help.
 //! Of long rows no more is read than an answer may hold.
 
 mod drive;
@@ -109,15 +110,23 @@ impl List<'_> {
                 return Ok(shown(seen));
             }
         }
-        let mut query = self.walk(tenant, &plan.walk);
-        Ok(shown(query.build_query_as().persistent(false).fetch_all(db).await?))
+        let mut found = Rows { rows: vec![], more: false };
+        for walk in &plan.walks {
+            let mut query = self.walk(tenant, walk);
+            found = shown(query.build_query_as().persistent(false).fetch_all(&mut *db).await?);
+            // Where one index leads past nothing that fits, another one may lead to it.
+            if !found.rows.is_empty() || !found.more {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Every statement that this list may run for its page, each by itself.
     pub fn statements(&self, tenant: Uuid) -> Vec<QueryBuilder<Postgres>> {
         let plan = drive::plan(self.filter, self.page);
         let picks = plan.picks.iter().map(|pick| self.pick(tenant, pick));
-        picks.chain([self.walk(tenant, &plan.walk)]).collect()
+        picks.chain(plan.walks.iter().map(|walk| self.walk(tenant, walk))).collect()
     }
 
     /// The rows in order, as the drive's index has them.
@@ -155,6 +164,7 @@ impl List<'_> {
     fn push_rows(&self, tenant: Uuid, drive: &Drive<'_>, query: &mut QueryBuilder<Postgres>) {
         self.push_scope(tenant, query);
         self.push_living(query);
+        self.page.push_span(query);
         drive.push_found(self.page, query);
         if self.page.goes_on() {
             query.push(" and ");
@@ -185,6 +195,7 @@ impl List<'_> {
                 query.push(") is true as fits from ").push(self.table.name);
                 self.push_scope(tenant, query);
                 self.push_living(query);
+                self.push_time(query);
                 drive.push_found_whole(query, picked + 1);
                 query.push(")");
             }
@@ -230,6 +241,17 @@ impl List<'_> {
     fn push_living(&self, query: &mut QueryBuilder<Postgres>) {
         if !self.show_deleted {
             query.push(" and delete_time is null");
+        }
+    }
+
+    /// Of a list that ends at a moment, the time that its page lies in and that the filter asks for: the partitions.
+    fn push_time(&self, query: &mut QueryBuilder<Postgres>) {
+        self.page.push_span(query);
+        if self.page.ends() {
+            for test in drive::ranges(self.filter, self.page.key.column) {
+                query.push(" and ");
+                test.push(query);
+            }
         }
     }
 

@@ -93,6 +93,8 @@ pub struct Page {
     pub size: usize,
     after: Option<(KeyValue, Uuid)>,
     shape: u64,
+    /// When the first page was read, where what was written later is not shown.
+    until: Option<DateTime<Utc>>,
 }
 
 /// The rows of a page, one more than it has if there are more, and whether there are more in any case.
@@ -116,6 +118,9 @@ struct Token {
     shape: u64,
     #[serde(rename = "e")]
     expires: i64,
+    /// Microseconds since 1970.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    until: Option<i64>,
 }
 
 /// What a list request says of its page; `shape` is what else must stay the same from page to page.
@@ -144,7 +149,7 @@ impl Page {
     ) -> Page {
         let size = size(asked.size, violations);
         let (key, descending) = order(asked.order_by, allowed, violations);
-        let mut page = Page { key, descending, size, after: None, shape: asked.shape };
+        let mut page = Page { key, descending, size, after: None, shape: asked.shape, until: None };
         if !asked.token.is_empty() {
             page.resume(asked, principal, seal, violations);
         }
@@ -164,6 +169,7 @@ impl Page {
                     );
                 }
                 self.after = Some((token.key, token.id));
+                self.until = token.until.and_then(DateTime::from_timestamp_micros);
             }
             _ => violations.add_with_reason(
                 "PAGE_TOKEN_INVALID",
@@ -175,6 +181,41 @@ impl Page {
 
     fn order(&self) -> String {
         format!("{}{}", self.key.field, if self.descending { " desc" } else { "" })
+    }
+
+    /// Every row up to a moment in the order of time, so many at once; `after` is the last that was seen.
+    pub fn walk(key: OrderKey, size: usize, until: DateTime<Utc>, after: Option<(KeyValue, Uuid)>) -> Page {
+        Page { key, descending: false, size, after, shape: 0, until: Some(until) }
+    }
+
+    /// Shows nothing that was written after the moment, which is that of the first page. The order is that of time.
+    pub fn ending(&mut self, moment: DateTime<Utc>) {
+        self.until.get_or_insert(moment);
+    }
+
+    /// Whether rows are shown up to a moment only.
+    pub(crate) fn ends(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Goes on behind a row.
+    pub fn go_on(&mut self, key: KeyValue, id: Uuid) {
+        self.after = Some((key, id));
+    }
+
+    /// The span of time that the page lies in, which tells PostgreSQL the partitions to look in: from the place where it
+    /// begins, which a comparison of rows does not tell it.
+    pub(crate) fn push_span(&self, query: &mut QueryBuilder<Postgres>) {
+        let Some(until) = self.until else { return };
+        let place = match &self.after {
+            Some((KeyValue::Time(micros), _)) => DateTime::from_timestamp_micros(*micros),
+            _ => None,
+        };
+        let last = if self.descending { place.unwrap_or(until) } else { until };
+        query.push(" and ").push(self.key.column).push(" <= ").push_bind(last);
+        if let Some(place) = place.filter(|_| !self.descending) {
+            query.push(" and ").push(self.key.column).push(" >= ").push_bind(place);
+        }
     }
 
     /// Whether the page goes on behind a row.
@@ -240,7 +281,8 @@ impl Page {
         let token = match last {
             Some((key, id)) if items.len() < total || more => {
                 let expires = Utc::now().timestamp() + TOKEN_SECONDS;
-                let token = Token { order: self.order(), key, id, shape: self.shape, expires };
+                let until = self.until.map(|until| until.timestamp_micros());
+                let token = Token { order: self.order(), key, id, shape: self.shape, expires, until };
                 seal.seal(&owner(principal, method), &serde_json::to_vec(&token).unwrap_or_default())
             }
             _ => String::new(),

@@ -12,6 +12,9 @@ use stead_harness::{FaultProxy, Role};
 use tonic::{Code, Response, Status};
 use uuid::Uuid;
 
+mod lists;
+mod reads;
+
 use super::Service;
 use crate::{
     config::{SecretKeys, Value},
@@ -22,17 +25,17 @@ use crate::{
     seal::Seal,
 };
 
-const FACTS: &str = r#"{"actor": "services/shop", "method": "UserService/CreateUser", "request_id": "r",
+pub(super) const FACTS: &str = r#"{"actor": "services/shop", "method": "UserService/CreateUser", "request_id": "r",
     "trace_id": "t", "peer_address": "192.0.2.7", "user_agent": "curl", "reason": "because"}"#;
 
-struct World {
+pub(super) struct World {
     database: stead_harness::Database,
-    service: Service,
+    pub(super) service: Service,
     tenant: TenantId,
 }
 
 impl World {
-    async fn new() -> World {
+    pub(super) async fn new() -> World {
         let database = stead_harness::Database::fresh().await;
         let url = database.url(Role::App);
         World::at(database, &url).await
@@ -56,23 +59,38 @@ impl World {
         world
     }
 
-    /// Writes as a superuser, with the facts of a call or without; `TENANT` stands for the tenant.
-    async fn write(&self, facts: &str, sql: &str) {
+    /// Writes as the service with the facts of a call, or as a superuser without; `TENANT` stands for the tenant.
+    pub(super) async fn write(&self, facts: &str, sql: &str) {
         let sql = sql.replace("TENANT", &self.tenant.0.to_string());
         let mut admin = self.database.connect(Role::Superuser).await;
-        sqlx::query("select set_config('stead.request', $1, false)").bind(facts).execute(&mut admin).await.unwrap();
+        if !facts.is_empty() {
+            // Facts are taken from the service's own roles alone.
+            sqlx::raw_sql("set session authorization stead_app").execute(&mut admin).await.unwrap();
+            let context = "select set_config('stead.tenant', $1, false), set_config('stead.request', $2, false)";
+            sqlx::query(context).bind(self.tenant.0.to_string()).bind(facts).execute(&mut admin).await.unwrap();
+        }
         sqlx::query(AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
     }
 
-    fn call(&self, method: &str, permissions: &[&str]) -> Call {
+    pub(super) fn call(&self, method: &str, permissions: &[&str]) -> Call {
         let permissions: Permissions = permissions.iter().copied().collect();
         Call::for_tests(self.tenant, permissions, &format!("AuditService/{method}"))
     }
 
-    async fn page(&self, page_size: i32, page_token: &str, permissions: &[&str]) -> v1::ListAuditEntriesResponse {
-        let request = v1::ListAuditEntriesRequest { page_size, page_token: page_token.into() };
+    async fn list(
+        &self,
+        request: v1::ListAuditEntriesRequest,
+        permissions: &[&str],
+    ) -> Result<v1::ListAuditEntriesResponse, Status> {
         let call = self.call("ListAuditEntries", permissions);
-        self.service.list_audit_entries(call.carrying(request)).await.unwrap().into_inner()
+        self.service.list_audit_entries(call.carrying(request)).await.map(Response::into_inner)
+    }
+
+    /// A page of what was not made by reading.
+    async fn page(&self, page_size: i32, page_token: &str, permissions: &[&str]) -> v1::ListAuditEntriesResponse {
+        let (page_token, filter) = (page_token.into(), "action != ACCESS".into());
+        let request = v1::ListAuditEntriesRequest { page_size, page_token, filter, ..Default::default() };
+        self.list(request, permissions).await.unwrap()
     }
 
     async fn newest(&self, permissions: &[&str]) -> v1::AuditEntry {
@@ -90,9 +108,9 @@ fn changed<'a>(entry: &'a v1::AuditEntry, field: &str) -> &'a v1::audit_entry::C
     entry.changes.iter().find(|change| change.field == field).unwrap_or_else(|| panic!("no `{field}` in {entry:?}"))
 }
 
-const USER: &str = "insert into stead.users (tenant_id, id, email, email_key, roles)
+pub(super) const USER: &str = "insert into stead.users (tenant_id, id, email, email_key, roles)
     values ('TENANT', '0193d9a6-5c3e-7e4b-9a4f-1f2e3d4c5b6a', 'Ann@example.com', 'ann@example.com', '{owner}')";
-const PRODUCT: &str = "insert into stead.products
+pub(super) const PRODUCT: &str = "insert into stead.products
     (tenant_id, id, sku, display_name, price_currency, price_minor, cost_currency, cost_minor, creator, updater)
     values ('TENANT', '0193d9a6-5c3e-7e4b-9a4f-1f2e3d4c5b6b', 'a', 'A', 'EUR', 1299, 'EUR', 700, 'x', 'x')";
 

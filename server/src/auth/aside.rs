@@ -14,6 +14,7 @@ use super::store;
 use crate::{
     db::Database,
     error::Error,
+    journal,
     principal::{AnonymousCall, TenantId},
 };
 
@@ -83,6 +84,5 @@ async fn touch(db: &Database, tenant: TenantId, key: Uuid) -> Result<(), Error> 
 
 async fn record(db: &Database, tenant: TenantId, facts: &str, user: Uuid) -> Result<(), Error> {
     let mut db = db.app.tenant(tenant).await?;
-    let recorded = store::record(&mut db, facts, "login_failed", "users", Some(user)).await?;
-    if recorded { Ok(()) } else { Err(Error::unavailable("TENANT_CONTEXT_LOST")) }
+    journal::record(&mut db, facts, "login_failed", "users", Some(user)).await.map(drop)
 }

@@ -149,35 +149,6 @@ pub(super) async fn find_require_etag(db: &mut TenantConnection) -> Result<Optio
     }
 }
 
-/// Records in the tenant's journal what no write would; false when the connection had lost its context, and nothing is
-/// recorded.
-pub(super) async fn record(
-    db: &mut TenantConnection,
-    facts: &str,
-    action: &str,
-    resource: &str,
-    id: Option<Uuid>,
-) -> Result<bool> {
-    let tenant = db.tenant().0;
-    loop {
-        // The journal takes the tenant from the context, so the context is compared with the call's tenant first.
-        let recorded = sqlx::query_scalar!(
-            r#"with ctx as materialized (select set_config('stead.request', $1, true))
-               select stead_journal.journal_access($2, $3, $4)::text is not null as "recorded!"
-               from ctx where stead.current_tenant() = $5"#,
-            facts,
-            action,
-            resource,
-            id,
-            tenant,
-        );
-        let recorded = recorded.fetch_optional(&mut *db).await?.is_some();
-        if recorded || !db.was_stale().await? {
-            return Ok(recorded);
-        }
-    }
-}
-
 /// The roles of the user that a key acts as, deleted or not; none of a service.
 pub(super) async fn find_roles_behind(db: &mut TenantConnection, key: &ApiKey) -> Result<Vec<String>> {
     let Some(user) = key.subject.strip_prefix("users/").and_then(|id| Uuid::try_parse(id).ok()) else {

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::principal::TenantId;
+use crate::{ids, principal::TenantId};
 
 const NAME_BYTES: usize = 32;
 const SECRET_BYTES: usize = 32;
@@ -53,7 +53,7 @@ impl Token {
     pub fn generate(kind: Kind, tenant: TenantId) -> Token {
         let mut secret = Zeroizing::new([0u8; SECRET_BYTES]);
         rand::fill(&mut secret[..]);
-        Token { kind, tenant, id: Uuid::now_v7(), secret }
+        Token { kind, tenant, id: ids::fresh(), secret }
     }
 
     /// Reads a credential; one form alone is taken, so that each has one text.

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     db::Database,
     error::Error,
+    journal,
     permissions::{Permissions, Role},
     principal::{Call, Credential, Principal, TenantId},
 };
@@ -277,9 +278,7 @@ pub async fn record_access(db: &Database, call: &Call) -> Result<(), Error> {
         return Ok(());
     }
     let mut db = db.app.tenant(tenant).await?;
-    let facts = call.journal_facts(None);
-    let recorded = store::record(&mut db, &facts, "access", collection(call.method_name()), None).await?;
-    if recorded { Ok(()) } else { Err(Error::unavailable("TENANT_CONTEXT_LOST")) }
+    journal::record(&mut db, &call.journal_facts(None), "access", collection(call.method_name()), None).await.map(drop)
 }
 
 /// The collection that a method reads, as the journal names it.

@@ -13,10 +13,11 @@ use sqlx::{
     error::BoxDynError,
     postgres::{PgArguments, PgDatabaseError, PgQueryResult, PgRow, PgSeverity, PgStatement},
 };
+use tokio::sync::Notify;
 use tracing::Span;
 
 use super::{TenantConnection, session::Session};
-use crate::{principal::TenantId, telemetry};
+use crate::{error::lacks_month, principal::TenantId, telemetry};
 
 /// A statement at work.
 pub(super) struct Statement<'e> {
@@ -32,6 +33,7 @@ struct Marks<'e> {
     in_flight: &'e mut bool,
     remembered: &'e mut Option<TenantId>,
     broken: &'e mut bool,
+    month_missed: &'e Notify,
 }
 
 impl<'e> Statement<'e> {
@@ -39,13 +41,13 @@ impl<'e> Statement<'e> {
         db: &'e mut TenantConnection,
         query: E,
     ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>> {
-        let TenantConnection { session, in_flight, remembered, broken, .. } = db;
+        let TenantConnection { session, in_flight, remembered, broken, pool, .. } = db;
         let Some(Session { connection, .. }) = session else { unreachable!("the session is taken by `drop` alone") };
         *in_flight = true;
         let (operation, query) = Named::read(query);
         Box::pin(Statement {
             rows: connection.fetch_many(query),
-            marks: Marks { in_flight, remembered, broken },
+            marks: Marks { in_flight, remembered, broken, month_missed: &pool.0.month_missed },
             operation,
             span: telemetry::statement_span(operation),
             started: Instant::now(),
@@ -74,6 +76,9 @@ impl Stream for Statement<'_> {
                 // Whatever went wrong, the remembered context is in doubt; what is no answer of the server ends the connection.
                 *this.marks.remembered = None;
                 *this.marks.broken |= ends_the_session(error);
+                if lacks_month(error) {
+                    this.marks.month_missed.notify_one();
+                }
                 this.finish(false);
             }
         }

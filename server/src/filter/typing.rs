@@ -10,7 +10,10 @@ use super::{
     Asks, Bound, Choice, Condition, Field, Kind, Sign, Test,
     parse::{Comparison, Fault, Literal, Node, Operator},
 };
-use crate::{permissions::Permissions, rules::shown};
+use crate::{
+    permissions::Permissions,
+    rules::{hyphenated, shown},
+};
 
 /// A fault, and the permission that mends it if it is the lack of one.
 pub(super) type Lack = (Fault, Option<&'static str>);
@@ -63,7 +66,7 @@ impl Check<'_> {
             Node::Comparison(comparison) => {
                 let (at, name) = (comparison.offset, comparison.field);
                 match self.comparison(comparison, scopes) {
-                    Ok(test) => Condition::Test(test),
+                    Ok(condition) => condition,
                     Err((offset, rule)) => {
                         self.faults.push((Fault { offset: offset.unwrap_or(at), rule }, self.lacks(name)));
                         Condition::And(vec![])
@@ -91,7 +94,11 @@ impl Check<'_> {
     }
 
     /// A fault without a place is the comparison's as a whole.
-    fn comparison(&mut self, comparison: Comparison<'_>, scopes: &[Scope]) -> Result<Test, (Option<usize>, String)> {
+    fn comparison(
+        &mut self,
+        comparison: Comparison<'_>,
+        scopes: &[Scope],
+    ) -> Result<Condition, (Option<usize>, String)> {
         let Comparison { field: name, operator, value, .. } = comparison;
         let Some(field) = self.fields.iter().find(|field| field.name == name) else {
             let mut rule = format!("`{}` is no field to filter by", shown(name));
@@ -154,8 +161,17 @@ impl Check<'_> {
                 };
                 Asks::Compares(sign(operator), Bound::Integer(minor_units(&value, *code).map_err(in_place)?))
             }
+            Kind::Name { id, collection } => {
+                only(field, operator, &[Operator::Has, Operator::Equal, Operator::Unequal])?;
+                let named = named(field, id, collection, &value).map_err(in_place)?;
+                return Ok(if operator == Operator::Unequal { Condition::Not(Box::new(named)) } else { named });
+            }
+            Kind::Id => {
+                let id = value.plain().and_then(hyphenated).ok_or_else(|| in_place("it is no UUID".into()))?;
+                Asks::Compares(sign(operator), Bound::Id(id))
+            }
         };
-        Ok(Test { field, asks })
+        Ok(Condition::Test(Test { field, asks }))
     }
 
     fn allows(&self, field: &Field) -> bool {
@@ -248,6 +264,35 @@ fn choice(field: &Field, choices: &'static [Choice], value: &Literal) -> Result<
         let names: Vec<_> = choices.iter().map(|choice| choice.name).collect();
         format!("it is not one of {}", names.join(", "))
     })
+}
+
+/// The condition of having that name, or one of that collection.
+fn named(
+    field: &'static Field,
+    id: &'static Field,
+    collection: &'static Field,
+    value: &Literal,
+) -> Result<Condition, String> {
+    let equal = |field, bound| Condition::Test(Test { field, asks: Asks::Compares(Sign::Equal, bound) });
+    let (kind, rest) = value.text.split_once('/').map_or((&*value.text, None), |(kind, rest)| (kind, Some(rest)));
+    let is_kind = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let text = || Bound::Text(kind.to_owned());
+    let has_id = Condition::Test(Test { field: id, asks: Asks::Present });
+    match (rest, rest.and_then(hyphenated), value.starred) {
+        // The collection is looked at as well, and only the id finds.
+        (Some(_), Some(found), false) if is_kind => {
+            Ok(Condition::And(vec![equal(id, Bound::Id(found)), equal(field, text())]))
+        }
+        (Some(""), _, true) if is_kind => Ok(Condition::And(vec![equal(collection, text()), has_id])),
+        (None, _, false) if is_kind => {
+            Ok(Condition::And(vec![equal(collection, text()), Condition::Not(Box::new(has_id))]))
+        }
+        _ => Err(
+            "it is neither a name such as products/0193d9a6-5c3e-7e4b-9a4f-1f2e3d4c5b6a, nor all of a collection such \
+                  as products/*, nor a collection such as products"
+                .into(),
+        ),
+    }
 }
 
 /// A decimal amount, exactly.

@@ -8,11 +8,11 @@ use crate::{
     page::Page,
 };
 
-/// The ways to read a page: each pick until one finds few enough, then the walk.
+/// The ways to read a page: each pick until one finds few enough, then each walk until one finds anything.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     pub(super) picks: Vec<Pick<'a>>,
-    pub(super) walk: Drive<'a>,
+    pub(super) walks: Vec<Drive<'a>>,
 }
 
 /// Rows found by one index, or by one for each branch of an `OR`.
@@ -35,16 +35,40 @@ pub(super) struct Drive<'a> {
 /// Chooses the ways for a filter and an order.
 pub(super) fn plan<'a>(filter: &'a Filter, page: &Page) -> Plan<'a> {
     let conditions = filter.conditions();
-    let (along, others): (Vec<_>, Vec<_>) = drives(conditions).into_iter().partition(|drive| drive.runs_along(page));
-    let walk = along.into_iter().max_by_key(|drive| (drive.settles.len(), drive.pinned.len()));
-    let walk = walk.unwrap_or_else(|| Drive::along(page.key.columns(), conditions));
-    if walk.is_whole() {
-        return Plan { picks: vec![], walk };
+    let (mut walks, others): (Vec<_>, Vec<_>) =
+        drives(conditions).into_iter().partition(|drive| drive.runs_along(page));
+    if walks.is_empty() {
+        walks.push(Drive::along(page.key.columns(), conditions));
+    }
+    walks.sort_by_key(|drive| std::cmp::Reverse((drive.settles.len(), drive.pinned.len())));
+    let walks = best(walks);
+    if walks.iter().any(Drive::is_whole) {
+        return Plan { picks: vec![], walks };
     }
     let branching = (0..conditions.len()).filter_map(|place| branches(conditions, place));
     let mut picks: Vec<_> = others.into_iter().map(|drive| vec![drive]).chain(branching).collect();
     picks.sort_by_key(|pick| std::cmp::Reverse(pick.iter().map(|drive| drive.pinned.len()).min()));
-    Plan { picks, walk }
+    Plan { picks, walks }
+}
+
+/// Those that find what no earlier one finds among fewer rows.
+fn best(drives: Vec<Drive<'_>>) -> Vec<Drive<'_>> {
+    let mut best: Vec<Drive<'_>> = vec![];
+    for drive in drives {
+        if !best.iter().any(|kept| drive.settles.iter().all(|place| kept.settles.contains(place))) {
+            best.push(drive);
+        }
+    }
+    best
+}
+
+/// The tests of one column that every row of the filter has to pass, and that bound it.
+pub(super) fn ranges<'a>(filter: &'a Filter, column: &str) -> impl Iterator<Item = &'a Test> {
+    let tests = filter.conditions().iter().filter_map(|condition| match condition {
+        Condition::Test(test) => Some(test),
+        _ => None,
+    });
+    tests.filter(move |test| test.field.column == column && (is_range(test) || is_equality(test)))
 }
 
 /// A drive for each branch of the `OR` in that place, if every branch has one. What an earlier branch has found, a later

@@ -114,8 +114,14 @@ fn a_token_holds_for_a_day() {
     let now = Utc::now().timestamp();
     assert!((now + 86_400 - 60..=now + 86_400).contains(&made.expires), "{} at {now}", made.expires);
     for (ago, holds) in [(0, true), (86_400 - 60, true), (86_400 + 1, false), (10 * 86_400, false)] {
-        let aged =
-            Token { expires: now + 86_400 - ago, order: page.order(), key: sku(), id: made.id, shape: made.shape };
+        let aged = Token {
+            expires: now + 86_400 - ago,
+            order: page.order(),
+            key: sku(),
+            id: made.id,
+            shape: made.shape,
+            until: None,
+        };
         let aged = seal.seal(&owner(&ours, LIST.method), &serde_json::to_vec(&aged).unwrap());
         let read = read(Asked { token: &aged, ..LIST }, &ours, &seal);
         assert_eq!(read.is_ok(), holds, "after {ago} s");

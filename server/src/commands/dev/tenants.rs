@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use uuid::Uuid;
 
 use super::database::Database;
 use crate::auth::Verifier;
 use crate::auth::keys::{self, Holder, NewKey};
 use crate::db::Database as Pools;
-use crate::schema;
+use crate::{ids, schema};
 
 const TENANTS: [(&str, &str); 2] = [("acme", "Acme Corporation"), ("globex", "Globex Corporation")];
 
@@ -48,7 +47,7 @@ async fn make_tenants(database: &Database) -> anyhow::Result<()> {
             "insert into stead.tenants (id, slug, display_name) select $1, $2, $3
              where not exists (select from stead.tenants where slug = $2 and delete_time is null)",
         )
-        .bind(Uuid::now_v7())
+        .bind(ids::fresh())
         .bind(slug)
         .bind(display_name)
         .execute(&mut platform)

@@ -34,6 +34,7 @@ with me as (
     ('imports', '((update_time < (now - ''30 days''::interval)) OR (tenant_id = doomed))'),
     ('sessions', '(expire_time < (now - ''30 days''::interval))'),
     ('request_ids', '(create_time < (now - ''24:00:00''::interval))'),
+    ('journal', '((tenant_id = tenant) AND (create_time < kept_since) AND (create_time < (now - ''30 days''::interval)))'),
     ('api_keys', '(tenant_id = doomed)')
 ), functions as (
   select f.oid, format('%s(%s)', f.oid::regproc, pg_catalog.pg_get_function_identity_arguments(f.oid)) as name,
@@ -151,7 +152,8 @@ select format('policy %s on %s is unknown or changed: drop it, or migrate to the
         case p.relname when 'tenants' then 'id' else 'tenant_id' end)
       and coalesce(p.taken, p.seen) = p.seen
     when 'backup' then roles = array['stead_backup'] and p.polcmd = 'r'
-    when 'search' then roles = array['stead_search'] and p.polcmd = 'r' and p.relname = 'products'
+    when 'search' then roles = array['stead_search'] and p.polcmd = case p.relname
+      when 'products' then 'r' when 'product_search' then '*' when 'product_words' then '*' end
     when 'writer' then roles = array['stead_journal'] and p.polcmd = 'a' and p.relname = 'journal'
     when 'owner_see' then roles = array['stead_owner'] and p.polcmd = 'r' and p.relname = 'tenants'
     when 'owner_change' then roles = array['stead_owner'] and p.polcmd = 'w' and p.relname = 'tenants'
@@ -163,7 +165,10 @@ select format('policy %s on %s is unknown or changed: drop it, or migrate to the
           case p.relname when 'tenants' then '(id <> platform_tenant())' else '(tenant_id = platform_tenant())' end
       when p.polname in ('purge_see', 'purge') then
         p.polcmd = case p.polname when 'purge' then 'd' else 'r' end
-        and replace(replace(p.seen, '( SELECT now() AS now)', 'now'), '( SELECT doomed_tenant() AS doomed_tenant)', 'doomed')
+        and replace(replace(replace(replace(p.seen, '( SELECT now() AS now)', 'now'),
+            '( SELECT doomed_tenant() AS doomed_tenant)', 'doomed'),
+            '( SELECT current_tenant() AS current_tenant)', 'tenant'),
+            '( SELECT audit_kept_since() AS audit_kept_since)', 'kept_since')
           = (select d.seen from due d where d.relname = p.relname)
     end
   end, false)
@@ -222,7 +227,11 @@ select format('function %s runs with the rights of %s and is unknown: drop it, o
     name, owner)
   from functions f
   where prosecdef and wanted_owner is not null and (nspname, proname) not in (
-      ('stead', 'find_tenant'), ('stead', 'maintain_journal'), ('stead_journal', 'journal_access'))
+      ('stead', 'find_tenant'), ('stead', 'maintain_journal'), ('stead', 'retire_journal'),
+      ('stead_journal', 'journal_access'), ('stead_journal', 'by_hand'),
+      ('stead_journal', 'entries_removed'), ('stead_journal', 'month_removed'),
+      ('stead_search', 'find_products'), ('stead_search', 'suggest_products'), ('stead_search', 'forget_words'),
+      ('stead_search', 'products'))
     and not (nspname = 'stead_journal' and is_trigger and exists (select from relations r where r.relname = f.proname))
 union all
 select format('function %s runs with the rights of %s on whatever its caller''s search path names: alter function %s set '
@@ -241,11 +250,43 @@ select format('trigger %s on %s is disabled: alter table %s enable trigger %s', 
 union all
 select format('%s has no journal trigger for every insert, update and delete: run the migrations', r.name)
   from relations r
-  where r.guarded and not r.month and r.relname not in ('journal', 'imports', 'request_ids')
+  where r.guarded and not r.month and r.relname not in ('journal', 'imports', 'request_ids', 'product_search', 'product_words')
     and not exists (
       select from pg_catalog.pg_trigger t join functions f on f.oid = t.tgfoid
       where t.tgrelid = r.oid and t.tgname = 'journal' and f.nspname = 'stead_journal' and f.proname = r.relname
         and f.prosecdef and t.tgtype = 29 and t.tgqual is null and t.tgattr = '')  -- 29: after, row, all three events
+union all
+select format('function %s may be executed by %s, which could shorten the journal: revoke execute on function %s from %s',
+    f.name, me.rolname, f.name, me.rolname)
+  from functions f, me
+  where (f.nspname, f.proname) in (('stead', 'retire_journal'), ('stead_journal', 'month_removed'))
+    and not me.rolsuper and pg_catalog.has_function_privilege(me.oid, f.oid, 'execute')
+union all
+select format('%s does not record what is removed from it: run the migrations', r.name)
+  from relations r
+  where r.relname = 'journal' and not exists (
+      select from pg_catalog.pg_trigger t join functions f on f.oid = t.tgfoid
+      where t.tgrelid = r.oid and f.nspname = 'stead_journal' and f.proname = 'entries_removed'
+        and f.prosecdef and t.tgtype = 8 and t.tgqual is null)  -- 8: after, statement, delete
+union all
+select format('%s has no trigger %s, so %s: run the migrations', r.name, w.tgname, w.unseen)
+  from relations r, (values
+    ('journal_by_hand', 17, 'what the service never changes could be changed unseen'),  -- 17: after, row, update
+    ('journal_emptied', 34, 'it could be emptied unseen')                               -- 34: before, statement, truncate
+  ) as w (tgname, tgtype, unseen)
+  where (exists (select from pg_catalog.pg_trigger t where t.tgrelid = r.oid and t.tgname = 'journal')
+      or r.relname = 'journal' and w.tgname = 'journal_emptied')
+    and not exists (
+      select from pg_catalog.pg_trigger t join functions f on f.oid = t.tgfoid
+      where t.tgrelid = r.oid and t.tgname = w.tgname and t.tgtype = w.tgtype and t.tgqual is null
+        and f.nspname = 'stead_journal' and format('journal_%s', f.proname) = w.tgname)
+union all
+select format('%s has no trigger %s, so what is written would not be found: run the migrations', r.name, w.tgname)
+  from relations r, (values ('search_insert', 13), ('search_update', 17)) as w (tgname, tgtype)  -- after, row
+  where r.relname = 'products' and not exists (
+      select from pg_catalog.pg_trigger t join functions f on f.oid = t.tgfoid
+      where t.tgrelid = r.oid and t.tgname = w.tgname and t.tgtype = w.tgtype
+        and f.nspname = 'stead_search' and f.proname = 'products' and f.prosecdef)
 union all
 select format('%s.%s is unknown to the journal: name it in function stead_journal.%s()', r.name, a.attname, r.relname)
   from relations r

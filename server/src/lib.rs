@@ -9,8 +9,10 @@ pub mod config;
 pub mod db;
 pub mod error;
 pub mod etag;
+pub mod export;
 pub mod filter;
 pub mod idempotency;
+pub mod ids;
 pub mod journal;
 pub mod listing;
 pub mod mask;
@@ -26,6 +28,7 @@ pub mod upkeep;
 pub mod audit;
 pub mod auth;
 pub mod products;
+pub mod search;
 pub mod tenants;
 pub mod users;
 
@@ -40,8 +43,8 @@ use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
 use stead_api::servers::{
     audit_service_server::AuditServiceServer, auth_service_server::AuthServiceServer,
-    product_service_server::ProductServiceServer, tenant_service_server::TenantServiceServer,
-    user_service_server::UserServiceServer,
+    product_service_server::ProductServiceServer, search_service_server::SearchServiceServer,
+    tenant_service_server::TenantServiceServer, user_service_server::UserServiceServer,
 };
 use tokio::{net::TcpListener, sync::watch};
 use tonic::service::Routes;
@@ -83,7 +86,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     let (readiness, ready) = watch::channel(Readiness::NotReady("starting".into()));
     let (halt, halted) = watch::channel(());
     let admin = tokio::spawn(admin::serve(side, ready, closed(halted.clone())));
-    let upkeep = tokio::spawn(upkeep::run(db.clone(), closed(halted.clone())));
+    let upkeep = tokio::spawn(upkeep::run(db.clone(), config.retention.months(), closed(halted.clone())));
     let (health, services) = services(config, &db);
     let services = stack::around(services, stack(config, &db, issuers.clone()));
     let issuers = tokio::spawn(issuers.follow(closed(halted.clone())));
@@ -176,6 +179,7 @@ fn services(config: &Config, db: &Database) -> (tonic_health::server::HealthRepo
         .add_service(bounded!(UserServiceServer, users, hasher.clone()))
         .add_service(bounded!(AuthServiceServer, auth, hasher, config.sessions.clone()))
         .add_service(bounded!(ProductServiceServer, products))
+        .add_service(bounded!(SearchServiceServer, search))
         .add_service(bounded!(AuditServiceServer, audit));
     if config.calls.reflection {
         let builder = || {

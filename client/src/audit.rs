@@ -1,4 +1,4 @@
-//! The audit log: list and read.
+//! The audit log: list, read and export.
 //! It leaves who may see personal values to the service.
 
 use chrono::{DateTime, Utc};
@@ -9,8 +9,9 @@ use stead_api::v1;
 use crate::{
     client::Client,
     error::Error,
+    export::{Export, Exported, sealed::Kind},
     ids::AuditEntryId,
-    pages::{List, Page},
+    pages::{Filtered, List, Page, sealed::Sealed},
     wire::{from_name, from_time, from_value, present, wire_enum},
 };
 
@@ -27,7 +28,7 @@ wire_enum! {
         Undelete = "undelete",
         /// It was removed for good.
         Purge = "purge",
-        /// It was read by a principal of the platform.
+        /// It was read: by a principal of the platform, or, of the log itself, by anybody.
         Access = "access",
         /// A sign-in failed.
         LoginFailed = "login-failed",
@@ -41,7 +42,7 @@ pub struct AuditEntry {
     /// Its id.
     #[serde(rename = "name")]
     pub id: AuditEntryId,
-    /// The name of the resource, such as `products/{uuid}`.
+    /// The name of the resource, such as `products/{uuid}`, or of its collection, such as `products`.
     pub resource: String,
     /// What happened to it.
     pub action: Action,
@@ -114,7 +115,30 @@ impl AuditEntry {
     }
 }
 
-/// Who changed what; made by [`Client::audit`].
+impl Sealed for AuditEntry {}
+impl Filtered for AuditEntry {}
+
+impl Exported for AuditEntry {}
+impl Kind for AuditEntry {
+    const PATH: &'static str = "/stead.v1.AuditService/ExportAuditEntries";
+    type Request = v1::ExportAuditEntriesRequest;
+    type Answer = v1::ExportAuditEntriesResponse;
+    type Wire = v1::AuditEntry;
+
+    fn resume_token(request: &mut Self::Request) -> &mut String {
+        &mut request.resume_token
+    }
+
+    fn read(answer: Self::Answer) -> (Vec<Self::Wire>, String) {
+        (answer.audit_entries, answer.resume_token)
+    }
+
+    fn from_wire(wire: Self::Wire) -> Result<Self, Error> {
+        Self::from_wire(wire)
+    }
+}
+
+/// Who changed what; made by [`Client::audit`]. Each call that reads the log is an entry of it.
 #[derive(Clone, Debug)]
 pub struct Audit {
     client: Client,
@@ -130,16 +154,63 @@ impl Audit {
         GetAuditEntry { client: self.client.clone(), wire: v1::GetAuditEntryRequest { name: id.to_string() } }
     }
 
-    /// Lists the tenant's entries, newest first.
+    /// Lists the tenant's entries, newest first unless [`order_by`](List::order_by) says otherwise.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &stead_client::Client) -> Result<(), stead_client::Error> {
+    /// let deletions = client.audit().list().filter(r#"resource:"products/*" AND action = DELETE"#);
+    /// for entry in deletions.items().collect().await? {
+    ///     println!("{} {} {}", entry.create_time, entry.actor, entry.resource);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn list(&self) -> List<AuditEntry> {
         List::new(self.client.clone(), |client, query| {
             Box::pin(async move {
-                let request = v1::ListAuditEntriesRequest { page_size: query.page_size, page_token: query.page_token };
+                let request = v1::ListAuditEntriesRequest {
+                    page_size: query.page_size,
+                    page_token: query.page_token,
+                    order_by: query.order_by,
+                    filter: query.filter,
+                };
                 let page: v1::ListAuditEntriesResponse =
                     client.read("/stead.v1.AuditService/ListAuditEntries", &request).await?;
                 Page::read(page.audit_entries, page.next_page_token, AuditEntry::from_wire)
             })
         })
+    }
+
+    /// Streams every entry that there is when it begins, oldest first. See [`Export`].
+    pub fn export(&self) -> ExportAuditEntries {
+        ExportAuditEntries { client: self.client.clone(), wire: v1::ExportAuditEntriesRequest::default() }
+    }
+}
+
+/// Begins an export; made by [`Audit::export`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing is read until `items`"]
+pub struct ExportAuditEntries {
+    client: Client,
+    wire: v1::ExportAuditEntriesRequest,
+}
+
+impl ExportAuditEntries {
+    /// Which to export, in the filter language of [`List::filter`]; all of them unless set.
+    pub fn filter(mut self, filter: impl Into<String>) -> Self {
+        self.wire.filter = filter.into();
+        self
+    }
+
+    /// Goes on where another export with the same filter stood, by its [`Export::resume_token`], and ends where that would
+    /// have ended.
+    pub fn resume(mut self, token: impl Into<String>) -> Self {
+        self.wire.resume_token = token.into();
+        self
+    }
+
+    /// Reads entry by entry.
+    pub fn items(self) -> Export<AuditEntry> {
+        Export::new(self.client, self.wire)
     }
 }
 

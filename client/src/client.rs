@@ -14,6 +14,7 @@ use crate::{
     ids::TenantId,
     products::Products,
     raw::RawChannel,
+    search::Search,
     tenants::Tenants,
     users::Users,
 };
@@ -41,6 +42,11 @@ impl Client {
     /// Products: what a tenant sells.
     pub fn products(&self) -> Products {
         Products::new(self.clone())
+    }
+
+    /// Search: products by what people type.
+    pub fn search(&self) -> Search {
+        Search::new(self.clone())
     }
 
     /// Tenants: who the rows belong to. For keys of the platform, but for [`Tenants::current`].

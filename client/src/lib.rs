@@ -49,6 +49,20 @@
 //! # Ok(()) }
 //! ```
 //!
+//! **Search** takes what people type, and says where the words are, how the hits spread and what may have been meant:
+//!
+//! ```no_run
+//! # use stead_client::Client;
+//! # async fn tour(client: Client) -> Result<(), stead_client::Error> {
+//! let search = client.search().products("wooden chess -plastic").tag("toys").facets(["category"]).highlight(true);
+//! let mut hits = search.items();
+//! while let Some(hit) = hits.next().await? {
+//!     println!("{} {}", hit.product.sku, hit.product.display_name);
+//! }
+//! println!("{:?} {:?}", hits.total(), hits.facets());
+//! # Ok(()) }
+//! ```
+//!
 //! **A read mask** brings only the fields that are named, and the id: [`List::read_mask`], [`GetProduct::read_mask`]. The
 //! others then read as if they were empty.
 //!
@@ -116,7 +130,8 @@
 //! ```
 //!
 //! **Many rows** go in by an [`Import`], which survives a broken stream and can be taken up again by its id, and come out by an
-//! [`Export`], which shows one moment and goes on where its stream broke: [`Products::import`], [`Products::export`].
+//! [`Export`], which shows one moment and goes on where its stream broke: [`Products::import`], [`Products::export`],
+//! [`Audit::export`].
 //!
 //! # What every call keeps
 //!
@@ -142,6 +157,7 @@ mod client;
 mod count;
 mod currency;
 mod error;
+mod export;
 mod ids;
 mod jwt;
 mod money;
@@ -150,6 +166,7 @@ mod products;
 mod raw;
 mod request;
 mod retry;
+mod search;
 mod status;
 mod tenants;
 #[cfg(test)]
@@ -158,7 +175,7 @@ mod users;
 mod wire;
 
 pub use answer::Answer;
-pub use audit::{Action, Audit, AuditEntry, Change, GetAuditEntry};
+pub use audit::{Action, Audit, AuditEntry, Change, ExportAuditEntries, GetAuditEntry};
 pub use auth::{
     ApiKeyInfo, Auth, CreateApiKey, CreateSession, CreatedApiKey, CreatedSession, ExtendSession, NewApiKey,
     RevokeApiKey, RevokeSession, RevokeUserSessions, SessionInfo, SessionsOf, WhoAmI,
@@ -167,17 +184,22 @@ pub use builder::{ApiKey, ClientBuilder, Credential, Session};
 pub use client::Client;
 pub use count::{CountMode, Total, TotalKind};
 pub use error::{Error, ErrorKind, Violation};
+pub use export::{Export, Exported};
 pub use ids::{ApiKeyId, AuditEntryId, InvalidId, ProductId, SessionId, TenantId, UserId};
 pub use jwt::Jwt;
 pub use money::{InvalidMoney, Money};
-pub use pages::{Items, List, Page, Pages, Sorted, quoted};
+pub use pages::{Filtered, Items, List, Page, Pages, Sorted, quoted};
 pub use products::{
     AdjustProductQuantity, BatchCreateProducts, BatchDeleteProducts, BatchGetProducts, BatchUpdateProducts,
-    CreateProduct, DeleteProduct, Export, ExportProducts, GetProduct, GetProductRevision, Import, ImportFault,
-    ImportProducts, ImportProgress, ListProductRevisions, LookupProduct, NewProduct, Product, ProductPatch,
-    ProductTarget, Products, RollbackProduct, UndeleteProduct, UpdateProduct,
+    CreateProduct, DeleteProduct, ExportProducts, GetProduct, GetProductRevision, Import, ImportFault, ImportProducts,
+    ImportProgress, ListProductRevisions, LookupProduct, NewProduct, Product, ProductPatch, ProductTarget, Products,
+    RollbackProduct, UndeleteProduct, UpdateProduct,
 };
 pub use raw::RawChannel;
+pub use search::{
+    Bucket, Facet, Highlight, Hit, Search, SearchItems, SearchPage, SearchPages, SearchProducts, Segment,
+    SuggestProducts, Suggestion,
+};
 pub use tenants::{
     CreateTenant, DeleteTenant, GetTenant, LookupTenant, NewTenant, ResumeTenant, SuspendTenant, Tenant, TenantPatch,
     TenantState, Tenants, UndeleteTenant, UpdateTenant,

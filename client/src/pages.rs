@@ -37,8 +37,11 @@ pub struct List<T> {
     fetch: Fetch<T>,
 }
 
-/// Marks the resources whose lists can be sorted, filtered and counted, and can show deleted ones.
-pub trait Sorted: sealed::Sealed {}
+/// Marks the resources whose lists can be sorted and filtered.
+pub trait Filtered: sealed::Sealed {}
+
+/// Marks those whose lists can be counted and brought in part as well, and can show deleted ones.
+pub trait Sorted: Filtered {}
 
 pub(crate) mod sealed {
     #[allow(unreachable_pub)]
@@ -78,16 +81,10 @@ impl<T> List<T> {
     }
 }
 
-impl<T: Sorted> List<T> {
-    /// The order, such as `sku` or `create_time desc`; creation order unless set.
+impl<T: Filtered> List<T> {
+    /// The order, such as `sku` or `create_time desc`; creation order unless set, and of the audit log the newest first.
     pub fn order_by(mut self, order: impl Into<String>) -> Self {
         self.query.order_by = order.into();
-        self
-    }
-
-    /// Whether deleted ones are listed too.
-    pub fn show_deleted(mut self, show: bool) -> Self {
-        self.query.show_deleted = show;
         self
     }
 
@@ -105,6 +102,14 @@ impl<T: Sorted> List<T> {
     /// ```
     pub fn filter(mut self, filter: impl Into<String>) -> Self {
         self.query.filter = filter.into();
+        self
+    }
+}
+
+impl<T: Sorted> List<T> {
+    /// Whether deleted ones are listed too.
+    pub fn show_deleted(mut self, show: bool) -> Self {
+        self.query.show_deleted = show;
         self
     }
 
@@ -325,6 +330,7 @@ mod tests {
     }
 
     impl sealed::Sealed for u32 {}
+    impl Filtered for u32 {}
     impl Sorted for u32 {}
 
     #[tokio::test]

@@ -11,7 +11,7 @@ mod single;
 
 pub use self::{
     batch::{BatchCreateProducts, BatchDeleteProducts, BatchGetProducts, BatchUpdateProducts, ProductTarget},
-    export::{Export, ExportProducts},
+    export::ExportProducts,
     history::{GetProductRevision, ListProductRevisions, RollbackProduct},
     import::{Import, ImportFault, ImportProducts, ImportProgress},
     models::{NewProduct, Product, ProductPatch},
@@ -26,7 +26,7 @@ use uuid::Uuid;
 use crate::{
     client::Client,
     ids::ProductId,
-    pages::{List, Page, Sorted, sealed::Sealed},
+    pages::{Filtered, List, Page, Sorted, sealed::Sealed},
 };
 
 /// What a tenant sells; made by [`Client::products`].
@@ -275,7 +275,7 @@ impl Products {
         RollbackProduct::new(self.client.clone(), id, revision)
     }
 
-    /// Streams every product as of one moment, in the order of their ids. See [`Export`].
+    /// Streams every product as of one moment, in the order of their ids. See [`Export`](crate::Export).
     pub fn export(&self) -> ExportProducts {
         ExportProducts::new(self.client.clone())
     }
@@ -288,4 +288,5 @@ impl Products {
 }
 
 impl Sealed for Product {}
+impl Filtered for Product {}
 impl Sorted for Product {}

@@ -14,7 +14,7 @@ use crate::{
     client::Client,
     error::Error,
     ids::TenantId,
-    pages::{List, Page, Sorted, sealed::Sealed},
+    pages::{Filtered, List, Page, Sorted, sealed::Sealed},
     request::{delete_by_name, etag_option, read_mask_option, write_by_name, write_options},
 };
 
@@ -296,4 +296,5 @@ write_by_name! {
 }
 
 impl Sealed for Tenant {}
+impl Filtered for Tenant {}
 impl Sorted for Tenant {}

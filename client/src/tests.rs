@@ -3,6 +3,7 @@
 
 mod fake;
 mod more;
+mod search;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
 

@@ -16,7 +16,7 @@ use crate::{
     client::Client,
     error::{Error, Violation},
     ids::UserId,
-    pages::{List, Page, Sorted, sealed::Sealed},
+    pages::{Filtered, List, Page, Sorted, sealed::Sealed},
     request::{delete_by_name, etag_option, read_mask_option, write_by_name, write_options},
 };
 
@@ -367,4 +367,5 @@ impl SetUserPassword {
 }
 
 impl Sealed for User {}
+impl Filtered for User {}
 impl Sorted for User {}

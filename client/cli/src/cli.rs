@@ -7,9 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use stead_client::{CountMode, List, Sorted};
 
 use crate::{
-    audit::AuditCommand,
+    audit::{self, AuditCommand},
     keys::KeysCommand,
     products::{self, ProductsCommand},
+    search::{self, SearchArgs, SuggestArgs},
     sessions::{self, Login, SessionsCommand},
     tenants::{self, TenantsCommand},
     users::{self, UsersCommand},
@@ -83,6 +84,12 @@ pub(crate) enum Command {
     /// What the tenant sells
     #[command(subcommand, after_help = products::EXAMPLES)]
     Products(ProductsCommand),
+    /// Find products by what people type
+    #[command(after_help = search::EXAMPLES)]
+    Search(SearchArgs),
+    /// Suggest products while somebody types
+    #[command(after_help = search::SUGGESTING)]
+    Suggest(SuggestArgs),
     /// The customers of the platform (needs a platform key)
     #[command(subcommand, after_help = tenants::EXAMPLES)]
     Tenants(TenantsCommand),
@@ -93,7 +100,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Who changed what
-    #[command(subcommand)]
+    #[command(subcommand, after_help = audit::EXAMPLES)]
     Audit(AuditCommand),
     /// Sign in by password, and print the token of the session, to be kept as STEAD_KEY
     #[command(after_help = sessions::LOGIN)]

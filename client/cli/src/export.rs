@@ -30,14 +30,14 @@ pub(crate) struct ExportArgs {
 pub(crate) async fn run(session: &mut Session, args: ExportArgs) -> Result<(), Failure> {
     let Some(path) = args.file.filter(|path| path != Path::new("-")) else {
         let mut out = BufWriter::new(io::stdout());
-        let meter = meter(!io::stdout().is_terminal());
+        let meter = meter("products", !io::stdout().is_terminal());
         write(&session.client, args.show_deleted, &mut out, &meter).await.inspect(|_| meter.finish_and_clear())?;
         return Ok(());
     };
     let cannot = |fault: io::Error| Failure::io(format!("cannot write {}", path.display()), &fault);
     let partial = path.with_added_extension("partial");
     let mut out = BufWriter::new(File::create(&partial).map_err(cannot)?);
-    let meter = meter(true);
+    let meter = meter("products", true);
     let written = write(&session.client, args.show_deleted, &mut out, &meter).await;
     meter.finish_and_clear();
     match written {
@@ -54,8 +54,8 @@ pub(crate) async fn run(session: &mut Session, args: ExportArgs) -> Result<(), F
 }
 
 /// Shows how many rows and how fast, on a terminal that the rows themselves do not go to.
-fn meter(wanted: bool) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {human_pos} products, {per_sec} ({elapsed})")
+pub(crate) fn meter(what: &str, wanted: bool) -> ProgressBar {
+    let style = ProgressStyle::with_template(&format!("{{spinner}} {{human_pos}} {what}, {{per_sec}} ({{elapsed}})"))
         .unwrap_or_else(|_| ProgressStyle::default_spinner());
     let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let meter = ProgressBar::with_draw_target(None, target).with_style(style);

@@ -1,4 +1,4 @@
-//! `stead`, the command line of Stead: products, tenants, users, keys, sessions and the audit log from a terminal or a script.
+//! `stead`, the command line of Stead: products, search, tenants, users, keys, sessions and the audit log from a terminal or a script.
 //! It leaves every call to `stead-client`.
 
 mod audit;
@@ -10,6 +10,7 @@ mod import;
 mod keys;
 mod output;
 mod products;
+mod search;
 mod session;
 mod sessions;
 mod tenants;
@@ -46,6 +47,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let mut session = Session::open(&connection).await?;
     let done = match cli.command {
         Command::Products(command) => products::run(&mut session, command).await,
+        Command::Search(args) => search::search(&mut session, args).await,
+        Command::Suggest(args) => search::suggest(&mut session, args).await,
         Command::Tenants(command) => tenants::run(&mut session, command).await,
         Command::Users(command) => users::run(&mut session, command).await,
         Command::Keys(command) => keys::run(&mut session, command).await,

@@ -3,7 +3,7 @@
 
 use std::{
     env, fmt,
-    io::{self, BufWriter, Stdout, Write},
+    io::{self, BufWriter, IsTerminal, Stdout, Write},
 };
 
 use chrono::{DateTime, Utc};
@@ -101,6 +101,12 @@ impl Output {
     /// Prints a table that fits its width.
     pub(crate) fn table(&mut self, columns: &[Column], rows: Vec<Vec<String>>) -> Result<(), Failure> {
         self.line(list_table(columns, rows, width()))
+    }
+
+    /// Prints a table whose [stressed](stress) words stand out on a terminal.
+    pub(crate) fn stressed_table(&mut self, columns: &[Column], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+        let is_terminal = io::stdout().is_terminal();
+        self.line(stressed(&list_table(columns, rows, width()), is_terminal))
     }
 
     /// Prints as much of a list as the window shows.
@@ -231,6 +237,34 @@ fn fields_table(fields: &[(&'static str, String)], width: u16) -> String {
     table.trim_fmt()
 }
 
+/// Where stress begins and ends while a table is laid out: signs without width, which a terminal does not show.
+const STRESS: [char; 2] = ['\u{2061}', '\u{2062}'];
+
+/// Words that stand out in a table.
+pub(crate) fn stress(words: &str) -> String {
+    let [begin, end] = STRESS;
+    format!("{begin}{}{end}", words.replace(STRESS, ""))
+}
+
+/// Makes stressed words bold, on a terminal; where a cell was cut the stress ends with it.
+fn stressed(table: &str, is_terminal: bool) -> String {
+    let ([begin, end], mut text, mut is_bold) = (STRESS, String::with_capacity(table.len()), false);
+    for sign in table.chars() {
+        if is_bold && [end, '…', '\n'].contains(&sign) {
+            text.push_str("\x1b[22m");
+            is_bold = false;
+        }
+        if sign == begin && is_terminal && !is_bold {
+            text.push_str("\x1b[1m");
+            is_bold = true;
+        }
+        if !STRESS.contains(&sign) {
+            text.push(sign);
+        }
+    }
+    if is_bold { text + "\x1b[22m" } else { text }
+}
+
 /// A time for people: UTC, to the second.
 pub(crate) fn time(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S").to_string()
@@ -284,6 +318,22 @@ mod tests {
         let table = fields_table(&[("sku", "x".into()), ("category", String::new()), ("text", "word ".repeat(40))], 60);
         assert!(!table.contains("category"));
         assert!(table.lines().count() > 2 && table.lines().all(|line| line.chars().count() <= 60), "{table}");
+    }
+
+    #[test]
+    fn stress_is_bold_on_a_terminal_only_and_ends_with_its_cell() {
+        let rows = |name: &str| vec![vec!["x".to_owned(), name.to_owned(), "1.00 EUR".to_owned()]];
+        let name = format!("A {} set", stress("chess"));
+        let table = list_table(COLUMNS, rows(&name), 60);
+        assert_eq!(stressed(&table, false), list_table(COLUMNS, rows("A chess set"), 60));
+        assert!(stressed(&table, true).contains("A \x1b[1mchess\x1b[22m set"), "{table:?}");
+        let long = stress(&"chess ".repeat(30));
+        let cut = stressed(&list_table(COLUMNS, rows(&long), 60), true);
+        let line = cut.lines().nth(1).unwrap();
+        assert!(line.contains("\x1b[22m…") && line.ends_with("1.00 EUR"), "{cut:?}");
+        let bare = stressed(&list_table(COLUMNS, rows(&long), 60), false);
+        assert!(bare.lines().all(|line| line.chars().count() <= 60), "{bare}");
+        assert_eq!(stress("a\u{2062}b"), stress("ab"));
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub(crate) enum TenantsCommand {
         /// Whether updates and deletes in it must carry an etag
         #[arg(long)]
         require_etag: bool,
+        /// How many days its audit entries are kept (30 to 3650; without it, as long as the platform keeps them)
+        #[arg(long, value_name = "DAYS")]
+        audit_retention_days: Option<u32>,
         /// The id to give it, a UUID
         #[arg(long, value_name = "UUID")]
         id: Option<TenantId>,
@@ -98,6 +101,9 @@ pub(crate) enum TenantsCommand {
         /// Whether updates and deletes in it must carry an etag
         #[arg(long, value_name = "true|false")]
         require_etag: Option<bool>,
+        /// How many days its audit entries are kept (30 to 3650; 0: as long as the platform keeps them)
+        #[arg(long, value_name = "DAYS")]
+        audit_retention_days: Option<u32>,
         /// Change this revision only
         #[arg(long)]
         etag: Option<String>,
@@ -167,11 +173,21 @@ pub(crate) async fn run(session: &mut Session, command: TenantsCommand) -> Resul
             Name::Id(id) => tenants.get(id).show_deleted(show_deleted).send().await?,
             Name::Slug => tenants.lookup(tenant).send().await?,
         },
-        TenantsCommand::Create { slug, display_name, plan, settings, require_etag, id, writing } => {
+        TenantsCommand::Create {
+            slug,
+            display_name,
+            plan,
+            settings,
+            require_etag,
+            audit_retention_days,
+            id,
+            writing,
+        } => {
             let tenant = NewTenant::new(slug, display_name)
                 .plan(plan.unwrap_or_default())
                 .settings(settings.unwrap_or_default())
-                .require_etag(require_etag);
+                .require_etag(require_etag)
+                .audit_retention_days(audit_retention_days.filter(|days| *days > 0));
             let request = tenants.create(tenant);
             let request = if let Some(id) = id { request.id(id) } else { request };
             written!(request, writing)
@@ -183,11 +199,16 @@ pub(crate) async fn run(session: &mut Session, command: TenantsCommand) -> Resul
             plan,
             settings,
             require_etag,
+            audit_retention_days,
             etag,
             allow_missing,
             writing,
         } => {
             let patch = patch(slug, display_name, plan, settings, require_etag);
+            let patch = match audit_retention_days {
+                Some(days) => patch.audit_retention_days(Some(days).filter(|days| *days > 0)),
+                None => patch,
+            };
             if patch.is_empty() {
                 return Err(Failure::usage("nothing to change: name a field, such as --display-name \"Acme Ltd\""));
             }
@@ -311,6 +332,7 @@ impl Shown for Tenant {
             ("state", self.state.to_string()),
             ("settings", if self.settings.is_empty() { String::new() } else { settings() }),
             ("require_etag", self.require_etag.to_string()),
+            ("audit_retention_days", self.audit_retention_days.map_or_else(String::new, |days| days.to_string())),
             ("etag", self.etag.clone()),
             ("create_time", time(self.create_time)),
             ("update_time", time(self.update_time)),

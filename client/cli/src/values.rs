@@ -43,6 +43,21 @@ pub(crate) fn future(text: &str) -> Result<DateTime<Utc>, String> {
     Utc::now().checked_add_signed(span).ok_or_else(fault)
 }
 
+/// A time of RFC 3339, a day, which is its beginning, or a duration before now.
+pub(crate) fn past(text: &str) -> Result<DateTime<Utc>, String> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Ok(time.to_utc());
+    }
+    if let Ok(day) = text.parse::<chrono::NaiveDate>() {
+        return Ok(day.and_time(chrono::NaiveTime::MIN).and_utc());
+    }
+    let fault = || {
+        format!("`{text}` is not a time: write 2030-01-31T12:00:00Z, a day as 2030-01-31, or how long ago, such as 30d")
+    };
+    let span = chrono::TimeDelta::from_std(duration(text).map_err(|_| fault())?).map_err(|_| fault())?;
+    Utc::now().checked_sub_signed(span).ok_or_else(fault)
+}
+
 /// A JSON object.
 pub(crate) fn object(text: &str) -> Result<Map<String, Value>, String> {
     match serde_json::from_str(text) {

@@ -46,6 +46,10 @@ pub struct Product {
     /// Free facts about it.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub attributes: Map<String, Value>,
+    /// The language of its texts, by which search knows the forms of a word, such as `en`; `und` when it is none that search
+    /// knows.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub language_code: String,
     /// How often it has been written, from 1.
     pub revision: i64,
     /// The revision as an opaque token, for writes that must not overwrite somebody else's.
@@ -83,6 +87,7 @@ impl Product {
             cost: money("cost", wire.cost)?,
             quantity: wire.quantity,
             attributes: wire.attributes.map(from_struct).unwrap_or_default(),
+            language_code: wire.language_code,
             revision: wire.revision,
             etag: wire.etag,
             creator: wire.creator,
@@ -134,12 +139,16 @@ pub struct NewProduct {
     /// See [`Product::attributes`].
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub attributes: Map<String, Value>,
+    /// See [`Product::language_code`]. Empty: the service takes `en`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub language_code: String,
 }
 
 impl NewProduct {
-    /// A product with what every product must have.
+    /// A product with what every product must have, its texts in English.
     pub fn new(sku: impl Into<String>, display_name: impl Into<String>) -> Self {
-        Self { sku: sku.into(), display_name: display_name.into(), ..Self::default() }
+        let language_code = "en".to_owned();
+        Self { sku: sku.into(), display_name: display_name.into(), language_code, ..Self::default() }
     }
 
     /// Says what it is.
@@ -198,6 +207,12 @@ impl NewProduct {
         Self { attributes, ..self }
     }
 
+    /// Says what language its texts are in, such as `de`; `und` for one that search does not know.
+    #[must_use]
+    pub fn language_code(self, code: impl Into<String>) -> Self {
+        Self { language_code: code.into(), ..self }
+    }
+
     pub(crate) fn into_wire(self) -> Result<v1::Product, Violation> {
         let attributes =
             if self.attributes.is_empty() { None } else { Some(to_struct("attributes", &self.attributes)?) };
@@ -211,6 +226,7 @@ impl NewProduct {
             cost: self.cost.as_ref().map(Money::to_wire),
             quantity: self.quantity,
             attributes,
+            language_code: self.language_code,
             ..Default::default()
         })
     }
@@ -232,6 +248,7 @@ impl From<Product> for NewProduct {
             cost: product.cost,
             quantity: product.quantity,
             attributes: product.attributes,
+            language_code: product.language_code,
         }
     }
 }
@@ -316,6 +333,11 @@ impl ProductPatch {
     /// Takes one free fact away; the others stay.
     pub fn remove_attribute(self, key: &str) -> Self {
         self.set(&format!("attributes.{key}"), |values| drop(values.attributes.remove(key)))
+    }
+
+    /// Another language of its texts; empty makes it `en` again.
+    pub fn language_code(self, code: impl Into<String>) -> Self {
+        self.set("language_code", |values| values.language_code = code.into())
     }
 
     fn set(mut self, path: &str, change: impl FnOnce(&mut NewProduct)) -> Self {

@@ -44,6 +44,9 @@ pub struct Tenant {
     pub settings: Map<String, Value>,
     /// Whether updates, deletes, undeletes and rollbacks in it must carry an etag.
     pub require_etag: bool,
+    /// How many days its audit entries are kept; `None`: as long as the platform keeps them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit_retention_days: Option<u32>,
     /// The revision as an opaque token.
     pub etag: String,
     /// When it was created.
@@ -68,6 +71,7 @@ impl Tenant {
             state: wire.state.into(),
             settings: wire.settings.map(from_struct).unwrap_or_default(),
             require_etag: wire.require_etag,
+            audit_retention_days: u32::try_from(wire.audit_retention_days).ok().filter(|days| *days > 0),
             etag: wire.etag,
             create_time: from_time("tenant.create_time", wire.create_time)?.unwrap_or_default(),
             update_time: from_time("tenant.update_time", wire.update_time)?.unwrap_or_default(),
@@ -91,6 +95,8 @@ pub struct NewTenant {
     pub settings: Map<String, Value>,
     /// See [`Tenant::require_etag`].
     pub require_etag: bool,
+    /// See [`Tenant::audit_retention_days`].
+    pub audit_retention_days: Option<u32>,
 }
 
 impl NewTenant {
@@ -117,6 +123,12 @@ impl NewTenant {
         Self { require_etag, ..self }
     }
 
+    /// Sets how many days its audit entries are kept, 30 to 3,650; `None`: as long as the platform keeps them.
+    #[must_use]
+    pub fn audit_retention_days(self, days: impl Into<Option<u32>>) -> Self {
+        Self { audit_retention_days: days.into(), ..self }
+    }
+
     pub(crate) fn into_wire(self) -> Result<v1::Tenant, Violation> {
         let settings = if self.settings.is_empty() { None } else { Some(to_struct("settings", &self.settings)?) };
         Ok(v1::Tenant {
@@ -125,6 +137,8 @@ impl NewTenant {
             plan: self.plan,
             settings,
             require_etag: self.require_etag,
+            // What does not fit is no number of days to the service either.
+            audit_retention_days: self.audit_retention_days.map_or(0, |days| i32::try_from(days).unwrap_or(i32::MAX)),
             ..Default::default()
         })
     }
@@ -177,6 +191,11 @@ impl TenantPatch {
     /// Whether updates and deletes must carry an etag.
     pub fn require_etag(self, require_etag: bool) -> Self {
         self.set("require_etag", |values| values.require_etag = require_etag)
+    }
+
+    /// How many days its audit entries are kept, 30 to 3,650; `None`: as long as the platform keeps them.
+    pub fn audit_retention_days(self, days: impl Into<Option<u32>>) -> Self {
+        self.set("audit_retention_days", |values| values.audit_retention_days = days.into())
     }
 
     fn set(mut self, path: &str, change: impl FnOnce(&mut NewTenant)) -> Self {

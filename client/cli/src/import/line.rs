@@ -11,7 +11,7 @@ pub(super) struct Fault {
     pub(super) description: String,
 }
 
-const KNOWN: &str = "sku, display_name, description, category, tags, price, cost, quantity, attributes";
+const KNOWN: &str = "sku, display_name, description, category, tags, price, cost, quantity, attributes, language_code";
 /// What `export` writes and only the service sets.
 const OUTPUT_ONLY: [&str; 8] =
     ["name", "revision", "etag", "creator", "updater", "create_time", "update_time", "purge_time"];
@@ -59,6 +59,7 @@ impl Reader {
             "cost" => product.cost = self.money(name, value),
             "quantity" => product.quantity = self.whole(name, &value),
             "attributes" => product.attributes = self.object(name, value),
+            "language_code" => product.language_code = self.text(name, value),
             "delete_time" => {
                 self.fault(name, "says that the product is deleted: leave the row out, or its delete_time")
             }
@@ -199,7 +200,11 @@ mod tests {
 
     #[test]
     fn what_export_writes_is_read_back() {
-        let product = NewProduct::new("a", "A").price("0.01 EUR".parse().unwrap()).tag("t").attribute("k", 1.5);
+        let product = NewProduct::new("a", "A")
+            .price("0.01 EUR".parse().unwrap())
+            .tag("t")
+            .attribute("k", 1.5)
+            .language_code("de");
         let mut object = serde_json::to_value(&product).unwrap();
         for name in OUTPUT_ONLY {
             object[name] = "ignored".into();

@@ -31,6 +31,9 @@ pub(crate) struct Fields {
     /// Free facts, a JSON object
     #[arg(long, value_name = "JSON", value_parser = values::object)]
     attributes: Option<Map<String, Value>>,
+    /// The language of its texts, such as de, or und for none that search knows; en unless given
+    #[arg(long, value_name = "CODE")]
+    language: Option<String>,
 }
 
 /// Fields that may be empty.
@@ -53,6 +56,9 @@ impl Fields {
             .quantity(self.quantity.unwrap_or_default())
             .attributes(self.attributes.unwrap_or_default());
         (product.price, product.cost) = (self.price, self.cost);
+        if let Some(language) = self.language {
+            product = product.language_code(language);
+        }
         product
     }
 
@@ -91,6 +97,9 @@ impl Fields {
         }
         if let Some(attributes) = self.attributes {
             patch = patch.attributes(attributes);
+        }
+        if let Some(language) = self.language {
+            patch = patch.language_code(language);
         }
         patch
     }

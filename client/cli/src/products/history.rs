@@ -67,6 +67,7 @@ fn changed(older: &Product, newer: &Product) -> Vec<&'static str> {
         ("tags", older.tags != newer.tags),
         ("attributes", older.attributes != newer.attributes),
         ("description", older.description != newer.description),
+        ("language_code", older.language_code != newer.language_code),
     ];
     fields.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
 }

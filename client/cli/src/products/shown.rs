@@ -43,6 +43,7 @@ impl Shown for Product {
             ("tags", self.tags.join(" ")),
             ("attributes", if self.attributes.is_empty() { String::new() } else { attributes() }),
             ("description", self.description.clone()),
+            ("language_code", self.language_code.clone()),
             ("revision", self.revision.to_string()),
             ("etag", self.etag.clone()),
             ("creator", self.creator.clone()),

@@ -8,7 +8,7 @@ target := $(or $(CARGO_TARGET_DIR),target)
 programs := cargo build --workspace --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clients lint fmt sqlx released mutants soak
+.PHONY: help run test clients lint fmt sqlx released mutants soak bench
 
 help: ## list the targets
 	@echo "Stead: make TARGET"
@@ -50,3 +50,7 @@ soak: ## show one guarantee at large N, in about 15 minutes: G=4; without G it l
 	@.ci/prepare rust postgres redis
 	@$(if $(G),$(programs))
 	@tests/soak $(G)
+
+bench: ## measure one workload at full size and print one table: W=5; without W it lists them, STEAD_CATALOGUE names real texts
+	@.ci/prepare rust postgres
+	@bench/run $(W)

@@ -60,8 +60,17 @@ impl Database {
     /// A migrated database on a PostgreSQL of its own, for tests that crash it or change what it is like for everybody.
     /// Commits wait for the log, as they do in earnest.
     pub async fn alone() -> Self {
+        Self::own(None).await
+    }
+
+    /// The same with the memory of a PostgreSQL that holds millions of rows in earnest.
+    pub async fn large() -> Self {
+        Self::own(Some("2GB")).await
+    }
+
+    async fn own(memory: Option<&'static str>) -> Self {
         const NAME: &str = "test";
-        let postgres = shared::at_home(shared::own(NAME)).await.or_say("no PostgreSQL of this test's own");
+        let postgres = shared::at_home(shared::own(NAME, memory)).await.or_say("no PostgreSQL of this test's own");
         Self { name: NAME.to_owned(), postgres, alone: true }
     }
 

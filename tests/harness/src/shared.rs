@@ -56,13 +56,13 @@ pub(crate) async fn at_home<T: Send + 'static>(work: impl Future<Output = T> + S
 /// The cluster, started by whoever asks first.
 pub(crate) async fn shared() -> &'static Arc<Postgres> {
     static SHARED: OnceCell<Result<Arc<Postgres>, String>> = OnceCell::const_new();
-    settled(SHARED.get_or_init(|| at_home(start(Options::throwaway()))).await)
+    settled(SHARED.get_or_init(|| at_home(start(Options::throwaway(), None))).await)
 }
 
-/// A cluster of a test's own with one migrated database. What it has acknowledged outlives a crash of its processes, though
-/// none of the machine.
-pub(crate) async fn own(database: &'static str) -> Result<Arc<Postgres>, String> {
-    let postgres = start(Options::throwaway().set("synchronous_commit", "on")).await?;
+/// A cluster of a test's own with one migrated database and so much memory to share, or the usual. What it has acknowledged
+/// outlives a crash of its processes, though none of the machine.
+pub(crate) async fn own(database: &'static str, memory: Option<&str>) -> Result<Arc<Postgres>, String> {
+    let postgres = start(Options::throwaway().set("synchronous_commit", "on"), memory).await?;
     let mut superuser = postgres.begin_template(database, "template1").await?;
     apply_roles(&mut superuser, roles()?).await?;
     migrate(&mut superuser, &repository().join("server/migrations")).await?;
@@ -86,7 +86,7 @@ fn settled<T>(outcome: &Result<T, String>) -> &T {
     outcome.as_ref().unwrap_or_else(|sentence| panic!("{sentence}"))
 }
 
-async fn start(options: Options) -> Result<Arc<Postgres>, String> {
+async fn start(options: Options, memory: Option<&str>) -> Result<Arc<Postgres>, String> {
     let pg_bin = std::env::var_os("STEAD_PG_BIN").map(PathBuf::from);
     let installation = stead_postgres::find(pg_bin.as_deref()).map_err(|fault| fault.to_string())?;
     let name = Uuid::new_v4().simple();
@@ -99,7 +99,7 @@ async fn start(options: Options) -> Result<Arc<Postgres>, String> {
     // pg_stat_activity, which otherwise cuts them off.
     let options = options
         .set("max_connections", "200")
-        .set("shared_buffers", "128MB")
+        .set("shared_buffers", memory.unwrap_or("128MB"))
         .set("max_wal_size", "4GB")
         .set("track_activity_query_size", "16384")
         .set("autovacuum", "off");

@@ -16,7 +16,8 @@ pub struct Book {
 /// The newest of a kind are kept.
 const KEPT: usize = 48;
 
-const PRODUCT_PATHS: &[&str] = &["sku", "display_name", "description", "price", "quantity", "tags", "category", "*"];
+const PRODUCT_PATHS: &[&str] =
+    &["sku", "display_name", "description", "price", "quantity", "tags", "category", "language_code", "*"];
 const USER_PATHS: &[&str] = &["username", "displayName", "profile", "profile.team", "*"];
 const TENANT_PATHS: &[&str] = &["display_name", "plan", "settings", "*"];
 
@@ -44,6 +45,7 @@ const COMMON: &[(&str, &[&str])] = &[
     ("sku", &["sku-{n}"; 6]),
     ("tag", &["t{n}"]),
     ("category", &["", "games", "games/board", "a_b-c/0_/1-"]),
+    ("language", &["", "en", "de", "und"]),
     ("currency", &["EUR", "USD", "JPY", "KWD"]),
     ("email", &["u{n}@example.com"; 6]),
     ("username", &["u{n}"; 6]),
@@ -68,7 +70,16 @@ const COMMON: &[(&str, &[&str])] = &[
             "-display_name = \"x\" AND quantity < 100",
         ],
     ),
+    ("query", &["plain", "words in it", "größer or -clef x", "\"with words\"", "the", "sku-{n} pl", "plian"]),
+    ("prefix", &["p", "sku-", "grö", "with wo"]),
+    ("facet", &["category", "tags", "price"]),
+    ("order of a search", &["", "", "relevance", "create_time", "price desc"]),
     ("filter of users", &["", "email:u*", "roles:VIEWER", "state = ACTIVE", "username = \"u1\""]),
+    ("order of entries", &["", "create_time", "create_time desc", "actor"]),
+    (
+        "filter of entries",
+        &["", "actor:services/*", "action = CREATE", "resource:\"products/*\"", "request_id = \"x\""],
+    ),
     ("filter of tenants", &["", "slug:s*", "state = ACTIVE", "plan = \"standard\""]),
     ("product path", PRODUCT_PATHS),
     ("user path", USER_PATHS),
@@ -120,6 +131,9 @@ impl Book {
             "Product.etag" | "User.etag" | "Tenant.etag" => 5,
             field if field.ends_with("Request.etag") => 10,
             field if field.ends_with(".page_token") || field.ends_with(".resume_token") => 15,
+            // Two prices seldom have one currency.
+            "ProductFilter.minimum_price" => 15,
+            "SearchProductsRequest.filter" => 30,
             field if field.ends_with(".product_id") || field.ends_with(".user_id") => 20,
             _ => return None,
         })
@@ -153,6 +167,7 @@ impl Book {
         match field.name.as_str() {
             "User.roles" => dice.roll(2),
             "ApiKey.permissions" => dice.roll(4),
+            "SearchProductsRequest.facets" => dice.roll(2),
             "Struct.fields" | "ListValue.values" if depth > 6 => 0,
             "Struct.fields" | "ListValue.values" => dice.roll(3),
             // Two entries of the same thing are refused.
@@ -166,6 +181,7 @@ impl Book {
             "Money.units" => dice.roll(1000) as i64,
             "Money.nanos" | "Timestamp.nanos" => 0,
             "Timestamp.seconds" => 4_000_000_000 + dice.roll(1000) as i64,
+            "Tenant.audit_retention_days" => *dice.pick(&[0, 0, 30, 3650]),
             "AdjustProductQuantityRequest.delta" => *dice.pick(&[1, 1, 2, -1]),
             "ImportProductsChunk.first_row"
             | "GetProductRevisionRequest.revision"
@@ -198,6 +214,10 @@ impl Book {
         match field {
             "Product.sku" | "LookupProductRequest.sku" => 100,
             "Product.description" => 100 * 1024,
+            "SearchProductsRequest.query" => 1000,
+            "SearchProductsRequest.facets" => 3,
+            "SuggestProductsRequest.prefix" => 100,
+            "ProductFilter.tags" => 20,
             "Product.tags" | "ApiKey.permissions" => 50,
             "User.roles" => 4,
             "Tenant.slug" | "Tenant.plan" | "LookupTenantRequest.slug" | "CreateSessionRequest.tenant" => 63,
@@ -260,6 +280,8 @@ pub(super) fn kind(field: &str) -> &'static str {
         "ListProductsRequest.filter" => "filter of products",
         "ListUsersRequest.filter" => "filter of users",
         "ListTenantsRequest.filter" => "filter of tenants",
+        "ListAuditEntriesRequest.order_by" => "order of entries",
+        "ListAuditEntriesRequest.filter" | "ExportAuditEntriesRequest.filter" => "filter of entries",
         "ListProductsRequest.page_token" => "token of products",
         "ListProductRevisionsRequest.page_token" => "token of revisions",
         "ListUsersRequest.page_token" => "token of users",
@@ -268,9 +290,16 @@ pub(super) fn kind(field: &str) -> &'static str {
         "ListSessionsRequest.page_token" => "token of sessions",
         "ListAuditEntriesRequest.page_token" => "token of entries",
         "ExportProductsRequest.resume_token" => "token of an export",
+        "ExportAuditEntriesRequest.resume_token" => "token of an export of entries",
+        "SearchProductsRequest.query" => "query",
+        "SearchProductsRequest.facets" => "facet",
+        "SearchProductsRequest.order_by" => "order of a search",
+        "SearchProductsRequest.page_token" => "token of a search",
+        "SuggestProductsRequest.prefix" => "prefix",
         "Product.sku" => "sku",
-        "Product.tags" => "tag",
-        "Product.category" => "category",
+        "Product.tags" | "ProductFilter.tags" => "tag",
+        "Product.category" | "ProductFilter.category" => "category",
+        "Product.language_code" | "SearchProductsRequest.language_code" => "language",
         "Money.currency_code" => "currency",
         "User.email" => "email",
         "User.username" => "username",

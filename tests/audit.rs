@@ -1,5 +1,13 @@
 //! The audit log: one entry for each change that was committed, with who, what, whence and why.
-//! Leaves that the service can neither write nor rewrite it to `isolation`.
+//! Leaves that nothing is missing to `complete` and `coverage`, that nobody else writes it to `forging`, reading to `reading`.
+
+mod complete;
+mod cost;
+mod coverage;
+mod forging;
+mod ground;
+mod reading;
+mod told;
 
 use std::collections::BTreeMap;
 

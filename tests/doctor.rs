@@ -35,6 +35,62 @@ async fn a_sound_database_passes_and_what_was_looked_at_is_told() {
 }
 
 #[tokio::test]
+async fn how_far_the_journal_reaches_and_what_of_it_is_due_or_out_of_place_is_told() {
+    let database = Database::fresh().await;
+    let told = async |settings: &[(&str, &str)]| {
+        let program = Program::named("stead-server").arg("doctor").env("STEAD_DATABASE_URL", database.url(Role::App));
+        let output = settings.iter().fold(program, |program, (name, value)| program.env(name, value)).run().await;
+        assert!(output.code == Some(0) && !output.stdout.contains("WRONG"), "{output:?}");
+        output.stdout
+    };
+    let month = |ago: i32| {
+        format!("to_char((now() at time zone 'utc') - make_interval(months => {ago}), '\"journal_\"YYYY_MM')")
+    };
+    let reaches =
+        |stdout: &str| stdout.lines().find(|line| line.contains("the journal goes back to")).map(str::to_owned);
+    let fresh = told(&[]).await;
+    let line = reaches(&fresh).expect("how far it reaches");
+    assert!(line.ends_with("it is kept for ever: STEAD_JOURNAL_RETENTION_MONTHS is not set"), "{line}");
+    assert!(!fresh.lines().any(|line| line.starts_with("note   journal_")), "{fresh}");
+
+    database.lend_clock().await;
+    let change = |ago: i32, statement: &str| format!("execute format($f${statement}$f$, {});", month(ago));
+    let changes = [
+        change(6, "alter table stead.journal detach partition stead.%1$I"),
+        change(8, "alter table stead.journal detach partition stead.%1$I"),
+        change(7, "alter table stead.journal detach partition stead.%1$I; truncate stead.%1$I"),
+        change(9, "truncate stead.%1$I"),
+    ];
+    let past = format!(
+        "select set_config('stead.clock', (now() - interval '9 months')::text, false); select stead.maintain_journal(24);
+         insert into stead.journal (id, tenant_id, create_time, resource_type, action, actor)
+           select gen_random_uuid(), stead.platform_tenant(), now() - make_interval(months => m), 'products', 'access', 'x'
+           from generate_series(1, 9) m;
+         do $$ begin {} end $$",
+        changes.join("\n")
+    );
+    alter(&database, &past).await;
+    let kept = told(&[("STEAD_JOURNAL_RETENTION_MONTHS", "6")]).await;
+    let line = reaches(&kept).expect("how far it reaches");
+    assert!(line.ends_with("it is kept for 6 months before this one"), "{line}");
+    let mut truth = database.connect(Role::Superuser).await;
+    for (ago, says) in [
+        (9, "is past the retention and empty: a server with platform powers drops it"),
+        (8, "is detached from the journal, and nobody is shown the entries in it"),
+        (7, "is past the retention, empty and detached: a server with platform powers drops it"),
+        (6, "is detached from the journal, and nobody is shown the entries in it"),
+    ] {
+        let name = format!("select {}", month(ago));
+        let name: String = sqlx::query_scalar(AssertSqlSafe(name)).fetch_one(&mut truth).await.expect("a name");
+        let line = kept.lines().find(|line| line.starts_with(&format!("note   {name}")));
+        assert!(line.is_some_and(|line| line.contains(says)), "{name} should be told {says:?}: {kept}");
+    }
+    assert_eq!(kept.lines().filter(|line| line.starts_with("note   journal_")).count(), 4, "{kept}");
+    let kept = told(&[("STEAD_JOURNAL_RETENTION_MONTHS", "4")]).await;
+    assert_eq!(kept.matches("is past the retention: a server").count(), 1, "the fifth month back: {kept}");
+}
+
+#[tokio::test]
 async fn any_other_role_is_refused_by_name() {
     let database = Database::fresh().await;
     for (role, says) in [
@@ -62,6 +118,9 @@ const BREACHES: &[(&str, &str)] = &[
     ("alter policy tenant on stead.api_keys using (true)", "policy tenant on stead.api_keys is unknown or changed"),
     ("alter table stead.products disable trigger journal", "journal on stead.products is disabled"),
     ("drop trigger journal on stead.users", "stead.users has no journal trigger"),
+    ("drop trigger journal_by_hand on stead.sessions", "stead.sessions has no trigger journal_by_hand"),
+    ("drop trigger journal_emptied on stead.products", "stead.products has no trigger journal_emptied"),
+    ("drop trigger journal_emptied on stead.journal", "stead.journal has no trigger journal_emptied"),
     ("grant delete on stead.products to stead_app", "stead.products may be deleted from by stead_app"),
     ("grant update (tenant_id) on stead.products to stead_app", "stead.products.tenant_id may be changed by stead_app"),
     ("grant insert on stead.journal to stead_app", "stead.journal may be written by stead_app"),
@@ -71,6 +130,14 @@ const BREACHES: &[(&str, &str)] = &[
     ("alter function stead_journal.products() owner to stead_owner", "function stead_journal.products() belongs to stead_owner"),
     ("create policy platform_see on stead.products for select to stead_platform using (true)", "policy platform_see on stead.products is unknown or changed"),
     ("alter policy purge_see on stead.users using (true)", "policy purge_see on stead.users is unknown or changed"),
+    ("alter policy purge_see on stead.journal using (true)", "policy purge_see on stead.journal is unknown or changed"),
+    (
+        "alter policy purge on stead.journal using (create_time < (select stead.audit_kept_since()))",
+        "policy purge on stead.journal is unknown or changed",
+    ),
+    ("drop trigger entries_removed on stead.journal", "stead.journal does not record what is removed from it"),
+    ("alter table stead.journal disable trigger entries_removed", "entries_removed on stead.journal is disabled"),
+    ("grant execute on function stead.retire_journal(integer) to stead_app", "stead_app, which could shorten the journal"),
     (
         "create or replace function stead.current_tenant() returns uuid language sql stable parallel safe
          return '01890000-0000-7000-8000-000000000001'::uuid",

@@ -1,5 +1,8 @@
-//! What a server with platform powers keeps in order beside serving: the journal's months, and request ids that are over.
+//! What a server with platform powers keeps in order beside serving: the journal's months and entries, and request ids that are
+//! over.
 //! Leaves what may be destroyed at all to the policies that `isolation` looks at.
+
+mod retention;
 
 use sqlx::AssertSqlSafe;
 use stead_harness::{Database, Role};

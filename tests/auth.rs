@@ -271,7 +271,9 @@ async fn an_operators_look_into_a_tenant_is_on_record() {
     let tenant = tenant().await;
     let reason = tenant.operator.with_reason("ticket 4711: Größe & Farbe");
     reason.products().list().items().collect().await.expect("a list");
-    let entries = tenant.client.audit().list().items().collect().await.expect("entries");
+    // That the log is read is on record as well, whoever reads it.
+    let log = || tenant.client.audit().list().filter("NOT method = \"AuditService/*\"");
+    let entries = log().items().collect().await.expect("entries");
     let access =
         entries.iter().find(|entry| entry.action == stead_client::Action::Access).expect("an entry of the access");
     assert_eq!((access.resource.as_str(), access.method.as_str()), ("products", "ProductService/ListProducts"));
@@ -279,7 +281,7 @@ async fn an_operators_look_into_a_tenant_is_on_record() {
     assert_eq!(access.actor, "operators/cli");
     let own = entries.iter().filter(|entry| entry.action == stead_client::Action::Access).count();
     tenant.client.products().list().items().collect().await.expect("a list");
-    let after = tenant.client.audit().list().items().collect().await.expect("entries");
+    let after = log().items().collect().await.expect("entries");
     let still = after.iter().filter(|entry| entry.action == stead_client::Action::Access).count();
     assert_eq!(still, own, "a tenant's own reads are not recorded");
 }

@@ -205,7 +205,7 @@ impl World {
     async fn plant(&self, service: &str, whole: Option<&Client>) -> Words {
         let mut words = self.words.clone();
         match service {
-            "ProductService" => words.extend(self.products(whole).await),
+            "ProductService" | "SearchService" => words.extend(self.products(whole).await),
             "UserService" => words.extend(self.users().await),
             "AuthService" => words.extend(self.credentials().await),
             "TenantService" => words.extend(self.tenants().await),
@@ -213,6 +213,13 @@ impl World {
                 self.sign_in().await;
                 words.extend(self.users().await);
                 words.extend(self.products(None).await);
+                let mut token = String::new();
+                if let Some(whole) = whole {
+                    let filter = json!({"filter": "NOT action = ACCESS"});
+                    let export = made(whole, "AuditService/ExportAuditEntries", filter).await;
+                    export["resumeToken"].as_str().expect("a place to go on").clone_into(&mut token);
+                }
+                words.push(("$LOG", token));
             }
             _ => panic!("nothing is planted for {service}: say in tests/canaries.rs what its methods could tell"),
         }

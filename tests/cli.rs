@@ -1,6 +1,7 @@
 //! `stead`, the command line: what it prints for people and for programs, and how scripts learn what happened.
 //! Leaves what the commands ask of the service to the domains.
 
+mod search;
 mod writes;
 
 use std::{fs, time::Duration};
@@ -64,9 +65,12 @@ async fn a_product_is_made_found_changed_and_deleted() {
             "games/board",
             "--attributes",
             r#"{"pieces": 32}"#,
+            "--language",
+            "de",
         ],
     )
     .await;
+    assert_eq!(made[0]["language_code"], "de");
     assert_eq!(
         (&made[0]["sku"], &made[0]["tags"], &made[0]["attributes"]),
         (&json!("chess-42"), &json!(["wood", "game"]), &json!({"pieces": 32}))
@@ -81,6 +85,9 @@ async fn a_product_is_made_found_changed_and_deleted() {
         &["products", "update", "chess-42", "--quantity", "11", "--clear", "cost", "--etag", &product.etag],
     )
     .await;
+    assert_eq!(changed[0]["language_code"], "de");
+    let respoken = json(&tenant, &["products", "update", "chess-42", "--language", "en"]).await;
+    assert_eq!((&respoken[0]["language_code"], &respoken[0]["revision"]), (&json!("en"), &json!(3)));
     assert_eq!((&changed[0]["quantity"], &changed[0]["revision"]), (&json!(11), &json!(2)));
     assert!(changed[0].get("cost").is_none_or(Value::is_null));
     let table = done(&tenant, &["products", "list"]).await.stdout;

@@ -140,8 +140,9 @@ fn words_in_capitals(folder: &Path, found: &mut BTreeMap<String, String>) {
         let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         for word in code.split('"') {
             let is_capital = word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_') && word.contains('_');
-            let is_other =
-                ["STEAD_", "CARGO_", "OUT_", "ROLE_", "STATE_"].iter().any(|prefix| word.starts_with(prefix));
+            let is_other = ["STEAD_", "CARGO_", "OUT_", "ROLE_", "STATE_", "LOGIN_FAILED"]
+                .iter()
+                .any(|prefix| word.starts_with(prefix));
             if is_capital && !is_other && word.len() > 3 {
                 found.insert(word.to_owned(), path.display().to_string());
             }

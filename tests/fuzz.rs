@@ -176,12 +176,14 @@ fn learn(book: &mut Book, message: &DynamicMessage) {
         "Tenant" => (None, ["tenant", "deleted tenant"], ""),
         "Session" => (None, ["session"; 2], ""),
         "AuditEntry" => (None, ["entry"; 2], ""),
+        "SearchProductsResponse" => (None, [""; 2], "token of a search"),
         "ListProductRevisionsResponse" => (None, [""; 2], "token of revisions"),
         "ListTenantsResponse" => (None, [""; 2], "token of tenants"),
         "ListApiKeysResponse" => (None, [""; 2], "token of keys"),
         "ListSessionsResponse" => (None, [""; 2], "token of sessions"),
         "ListAuditEntriesResponse" => (None, [""; 2], "token of entries"),
         "ExportProductsResponse" => (None, [""; 2], "token of an export"),
+        "ExportAuditEntriesResponse" => (None, [""; 2], "token of an export of entries"),
         _ => return,
     };
     let listed = list.as_ref().and_then(Value::as_list).unwrap_or_default();

@@ -186,10 +186,11 @@ async fn what_a_tenant_has_itself_is_answered_otherwise() {
     }
 }
 
-/// Whatever can name something in a request: names, keys, tokens, ids, and filters, which may ask for any of them.
+/// Whatever can name something in a request: names, keys, tokens, ids, and filters and searches, which may ask for any of them.
 fn can_name(field: &str) -> bool {
     let keys = ["name", "names", "sku", "slug", "email", "username", "subject", "filter", "tenant", "user", "etag"];
-    keys.contains(&field) || field.ends_with("_token") || field.ends_with("_id")
+    let looked_for = ["query", "prefix"];
+    keys.contains(&field) || looked_for.contains(&field) || field.ends_with("_token") || field.ends_with("_id")
 }
 
 /// The naming fields of a message, of the resources in it, and of a batch's entries. A resource that is about to be created,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use prost::Message;
 use stead_api::v1::{self, import_products_request::Step};
-use stead_client::{Client, Error, Export, NewUser};
+use stead_client::{Client, Error, Export, NewUser, Product};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
@@ -25,7 +25,7 @@ struct Underway {
     import_id: Uuid,
     rows: mpsc::Sender<Vec<u8>>,
     settled: Streaming<Vec<u8>>,
-    export: Export,
+    export: Export<Product>,
     seen: usize,
 }
 

@@ -12,6 +12,7 @@ mod auth;
 mod batches;
 mod history;
 mod products;
+mod search;
 mod sessions;
 mod tenants;
 mod users;

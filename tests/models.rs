@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     fixture::{Dice, Tenant, call, figure, mask, platform, tenant},
     money::CURRENCIES,
+    products::LANGUAGES,
 };
 
 /// Letters of every length in UTF-8, and what trips up quoting, JSON, patterns and terminals.
@@ -136,6 +137,7 @@ fn product(dice: &mut Dice) -> v1::Product {
         tags: (0..tags).map(|tag| format!("{tag}{}", text(dice, LETTERS, 0, 62))).collect(),
         attributes: facts(dice),
         category: category(dice),
+        language_code: one(dice, LANGUAGES).into(),
         ..v1::Product::default()
     }
 }
@@ -195,6 +197,7 @@ fn new_tenant(dice: &mut Dice) -> v1::Tenant {
         plan: label(dice, "p"),
         settings: facts(dice),
         require_etag: dice.roll(2) == 1,
+        audit_retention_days: [0, 30, 3650][dice.roll(3) as usize],
         ..v1::Tenant::default()
     }
 }
@@ -206,6 +209,7 @@ fn sent_tenant(tenant: &v1::Tenant) -> v1::Tenant {
         plan: tenant.plan.clone(),
         settings: Some(tenant.settings.clone().unwrap_or_default()),
         require_etag: tenant.require_etag,
+        audit_retention_days: tenant.audit_retention_days,
         ..v1::Tenant::default()
     }
 }

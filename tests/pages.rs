@@ -332,8 +332,10 @@ async fn keys_and_audit_entries_are_walked_too() {
     let keys = tenant.client.auth().list_keys().page_size(2).items().collect().await.expect("keys");
     let subjects: Vec<_> = keys.iter().map(|key| key.subject.as_str()).collect();
     assert_eq!(subjects, ["services/test", "services/k0", "services/k1", "services/k2", "services/k3", "services/k4"]);
-    let at_once = tenant.client.audit().list().page_size(1000).items().collect().await.expect("entries");
-    let in_steps = tenant.client.audit().list().page_size(1).items().collect().await.expect("entries");
+    // Each look is an entry of its own.
+    let log = || tenant.client.audit().list().filter("action != ACCESS");
+    let at_once = log().page_size(1000).items().collect().await.expect("entries");
+    let in_steps = log().page_size(1).items().collect().await.expect("entries");
     assert_eq!(in_steps, at_once);
     assert!(
         at_once.len() >= 6 && at_once.windows(2).all(|pair| pair[0].create_time >= pair[1].create_time),

@@ -13,6 +13,12 @@ use uuid::Uuid;
 
 use crate::fixture::{Refused, Tenant, tenant};
 
+/// Every language that a product's texts may be in.
+pub(crate) const LANGUAGES: &[&str] = &[
+    "ar", "ca", "da", "de", "el", "en", "es", "eu", "fi", "fr", "ga", "hi", "hu", "hy", "id", "it", "lt", "ne", "nl",
+    "no", "pt", "ro", "ru", "sr", "sv", "ta", "tr", "yi", "und",
+];
+
 pub(crate) fn new(sku: &str) -> NewProduct {
     NewProduct::new(sku, format!("Product {sku}"))
 }
@@ -32,6 +38,7 @@ pub(crate) fn full(sku: &str) -> NewProduct {
         .quantity(12)
         .attribute("material", "wood")
         .attribute("size", json!({"cm": [40, 40.5], "foldable": true, "note": null}))
+        .language_code("de")
 }
 
 async fn create(tenant: &Tenant, new: NewProduct) -> Product {

@@ -114,7 +114,12 @@ async fn sent_by_lists(database: &'static Database) -> BTreeMap<String, (Role, S
     for of in [SessionsOf::User(user), SessionsOf::Everybody] {
         sent.pages(Role::App, &format!("sessions of {of:?}"), client.auth().list_sessions(of)).await;
     }
-    sent.pages(Role::App, "audit entries", client.audit().list()).await;
+    for order in ["create_time", "create_time desc"] {
+        for filter in ["", "actor = \"services/x\"", "resource = \"products/*\"", "NOT action = UPDATE"] {
+            let list = client.audit().list().order_by(order).filter(filter);
+            sent.pages(Role::App, &format!("audit entries by {order}, {filter}"), list).await;
+        }
+    }
     sent.queries
 }
 

@@ -70,6 +70,13 @@ async fn every_bound_of_a_tenant_is_taken_and_one_more_refused() {
     send(v1::Tenant { plan: "p".repeat(63), ..new() }).await.expect("63 characters");
     send(v1::Tenant { settings: weighing(32_768), ..new() }).await.expect("32 KiB");
     send(v1::Tenant { display_name: "𝄞".repeat(201), ..new() }).await.refusal().breaks(&["tenant.display_name"]);
+    for audit_retention_days in [0, 30, 3650] {
+        send(v1::Tenant { audit_retention_days, ..new() }).await.expect("a number of days, or none");
+    }
+    for audit_retention_days in [-1, 1, 29, 3651, i32::MIN, i32::MAX] {
+        let refused = send(v1::Tenant { audit_retention_days, ..new() }).await.refusal();
+        refused.breaks(&["tenant.audit_retention_days"]);
+    }
     send(v1::Tenant { settings: weighing(32_769), ..new() }).await.refusal().breaks(&["tenant.settings"]);
     for label in
         ["x".repeat(64), "-a".into(), "a-".into(), "A".into(), "a_b".into(), "a.b".into(), "ä".into(), "a\0".into()]

@@ -168,6 +168,7 @@ const BAD_EXAMPLES: &[(&str, &str, &str, &str)] = &[
         "sqlx::query(AssertSqlSafe(text))",
         "uses `AssertSqlSafe`",
     ),
+    ("ids_count_nothing", "server/src/products/store.rs", "let id = Uuid::now_v7();", "makes ids that count on"),
     (
         "connections_are_in_a_tenants_context",
         "server/src/products/store.rs",

@@ -128,7 +128,7 @@ async fn lists_end_pages_early(client: &Client, products: &[v1::Product]) {
     let entries = walked(
         client,
         "AuditService/ListAuditEntries",
-        |page_token| v1::ListAuditEntriesRequest { page_size: 1000, page_token },
+        |page_token| v1::ListAuditEntriesRequest { page_size: 1000, page_token, ..Default::default() },
         |answer: v1::ListAuditEntriesResponse| (answer.audit_entries.len(), answer.next_page_token),
     );
     let entries = entries.await;

@@ -116,6 +116,9 @@ impl Ground {
         let tenants = v1::ListTenantsRequest { filter: format!("slug = \"{slug}\""), ..Default::default() };
         let by_slug = v1::LookupTenantRequest { slug, ..Default::default() };
         let entry = v1::GetAuditEntryRequest { name: self.entry.clone() };
+        let facets = ["category", "tags", "price"].map(str::to_owned).into();
+        let search = v1::SearchProductsRequest { query: "asked".into(), facets, highlight: true, ..Default::default() };
+        let suggest = v1::SuggestProductsRequest { prefix: "aske".into(), ..Default::default() };
         vec![
             same("ProductService/GetProduct", Tenant, &get),
             same("ProductService/GetProduct", Operator, &get),
@@ -125,6 +128,9 @@ impl Ground {
             same("ProductService/BatchGetProducts", Operator, &batch),
             same("ProductService/ListProductRevisions", Tenant, &revisions),
             same("ProductService/GetProductRevision", Tenant, &revision),
+            same("SearchService/SearchProducts", Tenant, &search),
+            same("SearchService/SearchProducts", Operator, &search),
+            same("SearchService/SuggestProducts", Tenant, &suggest),
             same("UserService/GetUser", Tenant, &user),
             same("UserService/LookupUser", Tenant, &by_email),
             same("UserService/ListUsers", Operator, &everybody),
@@ -249,6 +255,7 @@ impl Ground {
         };
         vec![
             some("ProductService/ExportProducts", By::Tenant, &v1::ExportProductsRequest::default()),
+            some("AuditService/ExportAuditEntries", By::Tenant, &v1::ExportAuditEntriesRequest::default()),
             Ask {
                 method: "ProductService/ImportProducts",
                 by: By::Tenant,

@@ -93,6 +93,10 @@ async fn of_a_strained_database() -> Rows {
         run(&mut truth, &failing).await;
         rows.push((situation, update(client, product).await));
     }
+    let lost = "drop trigger fail on stead.products; do $$ begin
+        execute to_char(now() at time zone 'utc', '\"drop table stead.journal_\"YYYY_MM'); end $$";
+    run(&mut truth, lost).await;
+    rows.push(("a month that the journal has lost", update(client, product).await));
     rows
 }
 

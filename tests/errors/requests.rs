@@ -40,12 +40,15 @@ async fn of_fields(tenant: &Tenant) -> Rows {
         product: Some(v1::Product { sku: "x".into(), display_name: "x".into(), cost: euros(), ..Default::default() }),
         ..Default::default()
     };
+    let search = v1::SearchProductsRequest { query: "-x".into(), page_token: "forged".into(), ..Default::default() };
+    let search = call::<_, v1::SearchProductsResponse>(client, "SearchService/SearchProducts", &search).await;
     let limited = tenant.client_with(&["products.write"]).await;
     let unseen = call::<_, v1::Product>(&limited, "ProductService/CreateProduct", &costly).await;
     vec![
         ("a field rule", status(client.products().create(products::new("")).send().await)),
         ("several field rules", refused(call::<_, v1::Product>(client, "ProductService/CreateProduct", &broken).await)),
         ("field rules of a batch's entries", refused(batch.await)),
+        ("a search for what must not occur, from a forged place", refused(search)),
         ("a field that needs a permission", refused(unseen)),
         ("a message that does not decode", refused(raw(client, "ProductService/GetProduct", vec![0xff]).await)),
         ("a message that is too large", refused(raw(client, "ProductService/GetProduct", vec![0; 5 << 20]).await)),

@@ -74,8 +74,10 @@ async fn the_journal_can_be_neither_written_nor_rewritten_by_the_service() {
                 format!("truncate stead.{table}"),
                 format!("drop table stead.{table}"),
             ] {
-                let refused = run(&mut service, statement.clone()).await;
-                assert!(refused.is_err(), "{role:?} may: {statement}");
+                let done = run(&mut service, statement.clone()).await;
+                // The platform may remove what is past a tenant's own retention, and here nothing is.
+                let removes = role == Role::Platform && statement == "delete from stead.journal";
+                assert!(done.is_err() || removes && matches!(done, Ok(0)), "{role:?} may: {statement}");
             }
         }
         for statement in [

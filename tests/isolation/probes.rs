@@ -302,6 +302,41 @@ fn audit() -> Vec<Probe> {
             |_, token| v1::ListAuditEntriesRequest { page_token: token.into(), ..Default::default() }.encode_to_vec(),
         ),
         probe(
+            "AuditService/ListAuditEntries",
+            "filter",
+            |things| things.product.to_string(),
+            |_, id| {
+                let filter = format!("resource = \"products/{id}\" OR resource = \"users/{id}\"");
+                v1::ListAuditEntriesRequest { filter, ..Default::default() }.encode_to_vec()
+            },
+        ),
+        probe(
+            "AuditService/ListAuditEntries",
+            "filter",
+            |things| things.request.to_string(),
+            |_, id| {
+                let filter = format!("request_id = \"{id}\" OR actor = \"users/{id}\"");
+                v1::ListAuditEntriesRequest { filter, ..Default::default() }.encode_to_vec()
+            },
+        ),
+        probe(
+            "AuditService/ExportAuditEntries",
+            "resume_token",
+            |things| things.tokens.exported_entries.clone(),
+            |_, token| {
+                v1::ExportAuditEntriesRequest { resume_token: token.into(), ..Default::default() }.encode_to_vec()
+            },
+        ),
+        probe(
+            "AuditService/ExportAuditEntries",
+            "filter",
+            |things| things.product.to_string(),
+            |_, id| {
+                let filter = format!("resource = \"products/{id}\"");
+                v1::ExportAuditEntriesRequest { filter, ..Default::default() }.encode_to_vec()
+            },
+        ),
+        probe(
             "AuditService/GetAuditEntry",
             "name",
             |things| format!("auditEntries/{}", things.entry),

@@ -1,11 +1,12 @@
 //! What a tenant has that another might ask for: one of everything, and a kept answer to every kind of write.
 //! Leaves what is asked about it to `probes`.
 
+use stead_api::v1;
 use stead_client::{Client, NewApiKey, NewUser, ProductPatch, SessionsOf, UserId, UserPatch};
 use uuid::Uuid;
 
 use crate::{
-    fixture::{Tenant, tenant},
+    fixture::{Tenant, call, tenant},
     products,
 };
 
@@ -45,7 +46,7 @@ pub(crate) struct Etags {
     pub(crate) tenant: String,
 }
 
-/// A token of each list, and of an export.
+/// A token of each list, and of each export.
 #[derive(Debug, Clone)]
 pub(crate) struct Tokens {
     pub(crate) products: String,
@@ -55,6 +56,8 @@ pub(crate) struct Tokens {
     pub(crate) keys: String,
     pub(crate) sessions: String,
     pub(crate) entries: String,
+    pub(crate) exported_entries: String,
+    pub(crate) search: String,
 }
 
 impl Things {
@@ -105,6 +108,8 @@ impl Things {
                 keys: forged(&like.tokens.keys),
                 sessions: forged(&like.tokens.sessions),
                 entries: forged(&like.tokens.entries),
+                exported_entries: forged(&like.tokens.exported_entries),
+                search: forged(&like.tokens.search),
             },
             etags: Etags {
                 product: forged(&like.etags.product),
@@ -234,6 +239,11 @@ async fn tokens(client: &Client, product: Uuid) -> Tokens {
     }
     let mut export = client.products().export().items();
     while export.next().await.expect("an export").is_some() {}
+    let mut exported_entries = client.audit().export().items();
+    while exported_entries.next().await.expect("an export").is_some() {}
+    let search = v1::SearchProductsRequest { query: "product".into(), page_size: 1, ..Default::default() };
+    let searched = call::<_, v1::SearchProductsResponse>(client, "SearchService/SearchProducts", &search).await;
+    let searched = searched.expect("found");
     Tokens {
         products: behind_the_first!(client.products().list().show_deleted(true)),
         revisions: behind_the_first!(client.products().revisions(product.into())),
@@ -242,6 +252,8 @@ async fn tokens(client: &Client, product: Uuid) -> Tokens {
         keys: behind_the_first!(client.auth().list_keys()),
         sessions: behind_the_first!(client.auth().list_sessions(SessionsOf::Everybody)),
         entries: behind_the_first!(client.audit().list()),
+        exported_entries: exported_entries.resume_token().expect("a place to go on").to_owned(),
+        search: searched.into_inner().next_page_token,
     }
 }
 

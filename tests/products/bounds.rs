@@ -5,6 +5,7 @@ use prost_types::{Struct, Value, value::Kind};
 use stead_api::{google::r#type::Money, v1};
 use tonic::{Response, Status};
 
+use super::LANGUAGES;
 use crate::fixture::{Refused, Tenant, call, shared, tenant};
 
 fn product(sku: &str) -> v1::Product {
@@ -119,6 +120,21 @@ async fn categories_are_paths_of_slugs() {
 }
 
 #[tokio::test]
+async fn a_language_is_one_that_search_knows_and_an_absent_one_is_english() {
+    let tenant = tenant().await;
+    for language in LANGUAGES.iter().chain([&""]) {
+        let sent = v1::Product { language_code: (*language).into(), ..product(&format!("in {language}")) };
+        let made = create(&tenant, sent).await.unwrap_or_else(|status| panic!("{language}: {status}")).into_inner();
+        assert_eq!(made.language_code, if language.is_empty() { "en" } else { language });
+    }
+    for language in ["EN", "eng", "en-GB", "xx", " en", "english", "e", "UND"] {
+        let refused = create(&tenant, v1::Product { language_code: language.into(), ..product("l") }).await.refusal();
+        refused.breaks(&["product.language_code"]);
+        assert!(refused.message.contains("send one of ar, ca, da, de, el, en,"), "{}", refused.message);
+    }
+}
+
+#[tokio::test]
 async fn amounts_finer_than_the_minor_unit_or_negative_or_of_no_currency_are_refused() {
     let tenant = tenant().await;
     let cases = [
@@ -208,6 +224,7 @@ async fn a_nul_character_is_refused_wherever_it_stands() {
         description: nul(),
         category: nul(),
         tags: vec![nul()],
+        language_code: nul(),
         price: money("E\0R", 1, 0),
         attributes: facts([("key", text("\0"))]),
         ..Default::default()
@@ -220,6 +237,7 @@ async fn a_nul_character_is_refused_wherever_it_stands() {
         "product.tags[0]",
         "product.price.currency_code",
         "product.attributes.key",
+        "product.language_code",
     ]);
 }
 
@@ -237,6 +255,7 @@ async fn all_faults_of_a_request_are_told_at_once_and_nothing_is_written() {
         cost: money("NOPE", 1, 0),
         quantity: -1,
         attributes: facts([("nan", number(f64::NAN))]),
+        language_code: "English".into(),
         ..Default::default()
     };
     let request = v1::CreateProductRequest {
@@ -259,6 +278,7 @@ async fn all_faults_of_a_request_are_told_at_once_and_nothing_is_written() {
         "product.cost.currency_code",
         "product.quantity",
         "product.attributes.nan",
+        "product.language_code",
     ]);
     assert_eq!(counts(&tenant).await, before);
 }

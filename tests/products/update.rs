@@ -91,6 +91,26 @@ async fn one_attribute_can_be_set_or_removed_and_the_others_stay() {
 }
 
 #[tokio::test]
+async fn a_language_that_a_mask_empties_is_english_again() {
+    let tenant = tenant().await;
+    let products = tenant.client.products();
+    let product = create(&tenant, new("spoken").language_code("fr")).await;
+    assert_eq!(product.language_code, "fr");
+    for (code, kept, revision) in [("de", "de", 2), ("", "en", 3), ("en", "en", 3), ("und", "und", 4)] {
+        let patch = ProductPatch::new().language_code(code);
+        let changed = products.update(product.id, patch).send().await.expect("changed");
+        assert_eq!((changed.language_code.as_str(), changed.revision), (kept, revision), "{code}");
+    }
+    let sent = v1::Product { language_code: "sv".into(), ..named(&product) };
+    assert_eq!(update(&tenant, sent, None).await.expect("changed").language_code, "sv");
+    let sent = v1::Product { language_code: "xx".into(), ..named(&product) };
+    let refused = update(&tenant, sent, mask(["languageCode"])).await.map(tonic::Response::new);
+    refused.refusal().breaks(&["product.language_code"]);
+    let others = update(&tenant, v1::Product { quantity: 1, ..named(&product) }, None).await.expect("changed");
+    assert_eq!(others.language_code, "sv", "what a mask leaves out stays");
+}
+
+#[tokio::test]
 async fn masks_come_in_snake_case_and_in_lower_camel_case() {
     let tenant = tenant().await;
     let product = create(&tenant, new("camel")).await;

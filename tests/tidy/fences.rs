@@ -23,6 +23,7 @@ pub(super) const TENANT_PLACES: &[&str] = &[
     "tenants/model.rs",
     "tenants/service.rs",
     "upkeep.rs",
+    "upkeep/",
 ];
 
 /// The sources of the service itself outside these places.

@@ -22,6 +22,7 @@ pub(crate) const RULES: &[Rule] = &[
     ("statuses_are_made_in_one_place", statuses_are_made_in_one_place),
     ("the_contract_stays_at_the_edge", the_contract_stays_at_the_edge),
     ("sql_is_asserted_safe_in_db_alone", sql_is_asserted_safe_in_db_alone),
+    ("ids_count_nothing", ids_count_nothing),
     ("connections_are_in_a_tenants_context", fences::connections_are_in_a_tenants_context),
     ("the_platforms_connections_are_for_few", fences::the_platforms_connections_are_for_few),
     ("tenants_come_from_credentials", fences::tenants_come_from_credentials),
@@ -59,15 +60,25 @@ const ROOT: &[&str] = &["lib.rs", "main.rs", "stack.rs", "stack/", "commands.rs"
 const KNOWS: &[(&str, &str)] = &[("search", "products"), ("auth", "users")];
 /// Where SQL may stand, beside stores and `.sql` files. `listing` builds the one kind of statement that no text could spell
 /// out, a list by any order and filter, for all domains alike; `dev` prepares the private PostgreSQL that it owns.
-const SQL_PLACES: &[&str] =
-    &["commands/dev/", "db.rs", "db/", "idempotency.rs", "journal.rs", "listing.rs", "schema.rs", "upkeep.rs"];
+const SQL_PLACES: &[&str] = &[
+    "commands/dev/",
+    "db.rs",
+    "db/",
+    "idempotency.rs",
+    "journal.rs",
+    "listing.rs",
+    "schema.rs",
+    "upkeep.rs",
+    "upkeep/",
+];
 /// Where a `Status` may be named beside services: where it is made, the layers, and the streams, whose items are answers or
 /// statuses.
-const STATUS_PLACES: &[&str] = &["error/status.rs", "products/export.rs", "products/import.rs", "stack.rs", "stack/"];
+const STATUS_PLACES: &[&str] = &["error/status.rs", "export.rs", "products/import.rs", "stack.rs", "stack/"];
 /// Where the platform may name the contract's types: the words that all lists share, and the programs.
 const CONTRACT_PLACES: &[&str] = &["commands/", "listing.rs"];
 /// The edges of a domain that has more RPCs than one `service.rs` can hold: like it they decode, decide, act and encode.
 const EDGES: &[&str] = &[
+    "audit/export.rs",
     "auth/sessions/model.rs",
     "auth/sessions/service.rs",
     "products/batch.rs",
@@ -90,6 +101,8 @@ const PARTS: &[&str] = &[
     "auth/token.rs",
     "auth/verify.rs",
     "products/batch/store.rs",
+    "search/highlight.rs",
+    "search/query.rs",
     "users/password.rs",
 ];
 
@@ -280,6 +293,15 @@ fn sql_is_asserted_safe_in_db_alone(sources: &[Source]) -> Vec<String> {
     let uses = |source: &&Source| place(&source.path) && names(&code(source), "AssertSqlSafe");
     let sentence = |source: &Source| {
         format!("{}: uses `AssertSqlSafe`: bind the value, or do it in db.rs with a parsed UUID", source.path)
+    };
+    sources.iter().filter(uses).map(sentence).collect()
+}
+
+fn ids_count_nothing(sources: &[Source]) -> Vec<String> {
+    let place = |path: &str| path.starts_with("server/src/") && !is_test(path);
+    let uses = |source: &&Source| place(&source.path) && names(&code(source), "now_v7");
+    let sentence = |source: &Source| {
+        format!("{}: makes ids that count on within a millisecond, whoever they are for: use `ids::fresh`", source.path)
     };
     sources.iter().filter(uses).map(sentence).collect()
 }

@@ -1,4 +1,4 @@
-//! The probes of products: one by one, in batches, their history, and streams.
+//! The probes of products: one by one, in batches, their history, streams, and search.
 //! Leaves asking and comparing to the promises above.
 
 use prost::Message;
@@ -11,7 +11,7 @@ pub(super) const PRODUCT: fn(&Things) -> String = |things| format!("products/{}"
 const DELETED: fn(&Things) -> String = |things| format!("products/{}", things.deleted_product);
 
 pub(super) fn probes() -> Vec<Probe> {
-    [single(), batches(), history(), streams()].concat()
+    [single(), batches(), history(), streams(), searches()].concat()
 }
 
 /// Of a sku that is taken, so that asking leaves nothing behind: what could come back is that refusal, another one, or
@@ -202,6 +202,37 @@ fn streams() -> Vec<Probe> {
                 let step = Some(Step::Start(v1::ImportProductsStart { import_id: id.into() }));
                 v1::ImportProductsRequest { step }.encode_to_vec()
             },
+        ),
+    ]
+}
+
+fn searches() -> Vec<Probe> {
+    const SEARCH: &str = "SearchService/SearchProducts";
+    vec![
+        probe(
+            SEARCH,
+            "query",
+            |things| things.canary.clone(),
+            |_, text| {
+                let query = format!("\"{text}\" or {text}");
+                let facets = ["category", "tags", "price"].map(str::to_owned).into();
+                v1::SearchProductsRequest { query, facets, highlight: true, ..Default::default() }.encode_to_vec()
+            },
+        ),
+        probe(
+            SEARCH,
+            "page_token",
+            |things| things.tokens.search.clone(),
+            |_, token| {
+                let (query, page_token) = ("product".into(), token.into());
+                v1::SearchProductsRequest { query, page_token, ..Default::default() }.encode_to_vec()
+            },
+        ),
+        probe(
+            "SearchService/SuggestProducts",
+            "prefix",
+            |things| things.sku.clone(),
+            |_, sku| v1::SuggestProductsRequest { prefix: sku.into(), ..Default::default() }.encode_to_vec(),
         ),
     ]
 }

@@ -26,9 +26,11 @@ use crate::{
 
 /// What hashes passwords takes its turn once in so many rounds.
 const SLOW: &[&str] = &["/stead.v1.UserService/SetUserPassword"];
-const SLOW_TURN: u64 = 16;
+const SLOW_TURN: u64 = 4;
 /// The one takes nothing that could break a rule; the other looks for a kept answer before it says which are broken.
 const REFUSES_NOTHING: &[&str] = &["/stead.v1.AuthService/WhoAmI", "/stead.v1.AuthService/CreateApiKey"];
+/// To each method; of the slow ones, one turn in some.
+const CALLS: u64 = 260;
 const THREADS: u64 = 2;
 /// A soak ends about here, whatever it has reached.
 const SOAK: Duration = Duration::from_secs(14 * 60);
@@ -147,7 +149,7 @@ fn lane(seed: u64, calls: u64, until: Instant) -> Tally {
 fn no_message_brings_down_the_codec_or_a_service() {
     let (started, seed) = (Instant::now(), number("STEAD_SEED").unwrap_or(1));
     // The codec alone takes the rest.
-    let calls = number("STEAD_SOAK").map_or(12_000, |calls| calls * 3 / 10) / THREADS;
+    let calls = number("STEAD_SOAK").map_or(CALLS * METHODS.len() as u64, |calls| calls * 3 / 10) / THREADS;
     let lanes: Vec<_> = (0..THREADS)
         .map(|at| std::thread::spawn(move || lane(seed.wrapping_mul(1000) + at, calls, started + SOAK)))
         .collect();

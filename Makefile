@@ -14,8 +14,8 @@ help: ## list the targets
 	@echo "Stead: make TARGET"
 	@sed -nE 's/^([a-z][a-z-]*):.*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-run: ## build and serve with a private PostgreSQL and sample data; ARGS="--reset" and the like reach `stead-server dev`
-	@.ci/prepare rust postgres
+run: ## build and serve with a private PostgreSQL and Redis and sample data; ARGS="--reset" and the like reach `stead-server dev`
+	@.ci/prepare rust postgres redis
 	$(programs)
 	@exec "$(target)/debug/stead-server" dev $(ARGS)
 
@@ -24,7 +24,7 @@ test: ## build both programs and prove everything that stands, on real PostgreSQ
 	$(programs) && tests/evidence cargo test --workspace
 
 clients: ## generate the clients of other languages and prove them against the service
-	@.ci/prepare rust postgres python
+	@.ci/prepare rust postgres redis python
 	$(programs) && cargo test --workspace --test promises -- clients::
 
 lint: ## formatting, clippy, contract, SQL data, deploy files; says loudly what it could not run
@@ -43,7 +43,7 @@ released: ## at a release: keep the contract as it is now, for lint to hold late
 	@.ci/buf build --exclude-source-info --path proto/stead -o proto/released.binpb
 
 mutants: ## take one guard out at a time and want the named promise to fail; NAMES="cost_shown ..." runs some
-	@.ci/prepare rust postgres
+	@.ci/prepare rust postgres redis
 	@tests/mutants/run $(NAMES)
 
 soak: ## show one guarantee at large N, in about 15 minutes: G=4; without G it lists them, STEAD_SEED repeats a run
@@ -52,5 +52,5 @@ soak: ## show one guarantee at large N, in about 15 minutes: G=4; without G it l
 	@tests/soak $(G)
 
 bench: ## measure one workload at full size and print one table: W=5; without W it lists them, STEAD_CATALOGUE names real texts
-	@.ci/prepare rust postgres
+	@.ci/prepare rust postgres redis
 	@bench/run $(W)

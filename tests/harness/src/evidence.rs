@@ -1,5 +1,5 @@
-//! What a run leaves behind when `STEAD_EVIDENCE` names a directory: its PostgreSQL clusters with all that was ever written
-//! in their logs, what the programs wrote to standard error, and the secrets that none of it may hold.
+//! What a run leaves behind when `STEAD_EVIDENCE` names a directory: its PostgreSQL clusters and its Redis with all
+//! that was ever written in their logs, what the programs wrote to standard error, and the secrets that none of it may hold.
 //! Leaves looking through it to `tests/evidence`.
 
 use std::fs::{File, OpenOptions};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::shared::OrSay;
 
-/// Names a secret that no table, no log and no file of PostgreSQL may hold. Without `STEAD_EVIDENCE` nobody looks.
+/// Names a secret that no table, no log and no file of PostgreSQL or Redis may hold. Without `STEAD_EVIDENCE` nobody looks.
 pub fn plant(secret: &str) {
     let Some(mut file) = directory().map(|directory| append(&directory.join("secrets"))) else { return };
     // A line in one piece, because other processes append to the same file.

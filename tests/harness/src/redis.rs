@@ -1,69 +1,102 @@
-//! A private Redis for one test: started, paused, killed and brought back at will.
-//! Leaves clients to the tests; it keeps nothing on disk.
+//! A private Redis for one test, or one that all tests of a binary share: asked, frozen, killed and brought back at will.
+//! Leaves running it to `stead-redis`, and faults on the wire to `proxy`.
 
-use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use stead_postgres::{Leash, Leashed, Signal};
-use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisError};
+use stead_redis::{Error, Options, Server, Signal};
+use uuid::Uuid;
 
+use crate::evidence;
 use crate::program::free_port;
+use crate::proxy::{FaultProxy, Upstream};
 use crate::shared::{self, OrSay};
 
-/// A running Redis, on a port of 127.0.0.1 and on a Unix socket; dropping it ends it.
+/// What a test waits for an answer; one that a test has frozen gives none.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
+
+/// With these, the files hold whatever was ever written, word for word.
+const LEGIBLE: [(&str, &str); 5] = [
+    ("appendonly", "yes"),
+    ("appendfsync", "no"),
+    ("aof-use-rdb-preamble", "no"),
+    ("auto-aof-rewrite-percentage", "0"),
+    ("rdbcompression", "no"),
+];
+
+/// A running Redis, on a port of 127.0.0.1 and on a Unix socket, with a password; dropping it ends it.
 #[derive(Debug)]
 pub struct Redis {
-    server: Leashed,
-    program: PathBuf,
-    port: u16,
-    dir: TempDir,
+    server: Server,
+    /// Whether its test asked it to keep what it holds.
+    keeps: bool,
 }
 
 impl Redis {
-    /// Starts `redis-server`, else `valkey-server`, from the `PATH`.
+    /// One that keeps nothing on disk and evicts by least use.
     pub async fn start() -> Self {
-        let program = ["redis-server", "valkey-server"].into_iter().find_map(on_path);
-        let program = program.expect(
-            "this test needs Redis, and neither redis-server nor valkey-server is on the PATH: \
-             install one (Debian, Ubuntu: `apt-get install redis-server`; Fedora: `dnf install valkey`; macOS: `brew install redis`)",
-        );
-        let dir = tempfile::Builder::new().prefix("stead-redis-").tempdir_in("/tmp").or_say("no directory for Redis");
-        for _ in 0..5 {
-            // Another process may take the free port before Redis does; then it ends at once and another port is tried.
-            let port = free_port();
-            let mut server = spawn(&program, port, dir.path());
-            if answers(port, &mut server).await {
-                return Self { server, program, port, dir };
-            }
-        }
-        let said = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-        panic!("{} did not start: {}", program.display(), said.lines().last().unwrap_or("it said nothing"));
+        Self::with(&[]).await
     }
 
-    /// `redis://127.0.0.1:PORT`
+    /// One with settings of `redis.conf`, each as a line there has it: `("maxmemory", "2mb")`, `("save", "3600 1")`.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        shared::at_home(begin(settings)).await
+    }
+
+    /// A read-only copy of this one.
+    pub async fn replica(&self) -> Self {
+        let of = format!("127.0.0.1 {}", self.address().port());
+        Self::with(&[("replicaof", &of), ("masterauth", self.server.password())]).await
+    }
+
+    /// The one that all tests of this binary share, started by whoever asks first; it ends with the binary.
+    pub fn shared() -> &'static Self {
+        static SHARED: LazyLock<Redis> = LazyLock::new(|| {
+            // A test's own runtime cannot be told to wait for another one's work: a thread of no runtime can.
+            let waiting = std::thread::spawn(|| shared::runtime().block_on(begin(vec![])));
+            waiting
+                .join()
+                .unwrap_or_else(|_| panic!("the Redis that tests share did not start: its reason stands above"))
+        });
+        &SHARED
+    }
+
+    /// `redis://:PASSWORD@127.0.0.1:PORT`
     pub fn url(&self) -> String {
-        format!("redis://{}", self.address())
+        self.url_at(self.address())
     }
 
-    /// `redis+unix:///…`
+    /// `redis+unix:///…?pass=PASSWORD`
     pub fn unix_url(&self) -> String {
-        format!("redis+unix://{}", self.socket().display())
+        self.server.url()
+    }
+
+    /// The same as [`url`](Self::url) through a proxy made by [`FaultProxy::before_redis`].
+    pub fn url_by(&self, proxy: &FaultProxy) -> String {
+        self.url_at(proxy.address())
+    }
+
+    fn url_at(&self, address: SocketAddr) -> String {
+        format!("redis://:{}@{address}", self.server.password())
     }
 
     /// Where it listens on TCP.
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        self.server.address().expect("it was started on a port")
     }
 
     /// Where it listens on a Unix socket.
     pub fn socket(&self) -> PathBuf {
-        socket(self.dir.path())
+        self.server.socket()
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
     }
 
     /// Freezes it: connections stay open and nothing answers.
@@ -78,75 +111,98 @@ impl Redis {
 
     /// Kills it with -9.
     pub async fn kill(&mut self) {
-        self.server.signal(Signal::SIGKILL).or_say("Redis could not be killed");
-        self.server.wait().await.or_say("Redis could not be waited for");
+        self.server.kill().await.or_say("Redis could not be killed");
     }
 
-    /// Starts it anew and empty after [`kill`](Self::kill), at the same addresses.
+    /// Starts it anew after [`kill`](Self::kill) at the same addresses: empty, but for what its settings make it keep.
     pub async fn revive(&mut self) {
-        self.server = spawn(&self.program, self.port, self.dir.path());
-        assert!(answers(self.port, &mut self.server).await, "Redis did not come back on port {}", self.port);
+        self.revive_unready();
+        self.server.ready().await.or_say("Redis did not come back");
     }
-}
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.server.signal(Signal::SIGKILL);
-    }
-}
-
-fn spawn(program: &Path, port: u16, dir: &Path) -> Leashed {
-    let log = std::fs::File::create(dir.join("log")).or_say("no log for Redis");
-    let port = port.to_string();
-    let settings: [(&str, &str); 6] = [
-        ("--port", &port),
-        ("--bind", "127.0.0.1"),
-        ("--save", ""),
-        ("--appendonly", "no"),
-        ("--daemonize", "no"),
-        ("--unixsocketperm", "700"),
-    ];
-    let mut leash = Leash::new(program).on_loss(Signal::SIGKILL, 0).delete_on_loss(dir);
-    for (name, value) in settings {
-        leash = leash.arg(name).arg(value);
-    }
-    leash = leash.arg("--dir").arg(dir).arg("--unixsocket").arg(socket(dir));
-    let _home = shared::runtime().enter();
-    let quiet = |command: &mut tokio::process::Command| {
-        command.stdout(Stdio::from(log)).stderr(Stdio::null());
-    };
-    leash.with(quiet).spawn().or_say("Redis could not be started")
-}
-
-/// Waits until it says PONG; false when it has ended.
-async fn answers(port: u16, server: &mut Leashed) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < deadline {
-        if timeout(Duration::from_millis(5), server.wait()).await.is_ok() {
-            return false;
+    /// The same without waiting: while it loads what it has kept, it answers LOADING. With `("key-load-delay", "MICROSECONDS")`
+    /// it takes so long for each key.
+    pub fn revive_unready(&mut self) {
+        if !self.keeps {
+            self.forget();
         }
-        if timeout(Duration::from_secs(1), ping(port)).await.is_ok_and(|said| said.is_ok_and(|said| &said == b"+PONG"))
-        {
-            return true;
-        }
-        sleep(Duration::from_millis(5)).await;
+        let _home = shared::runtime().enter();
+        self.server.revive().or_say("Redis could not be started again");
     }
-    false
+
+    /// Puts aside what is kept for evidence alone.
+    fn forget(&self) {
+        for name in ["appendonlydir", "appendonly.aof"] {
+            let written = self.server.dir().join(name);
+            if written.exists() {
+                let aside = self.server.dir().join(format!("{name}-{}", Uuid::new_v4().simple()));
+                std::fs::rename(written, aside).or_say("what Redis wrote could not be put aside");
+            }
+        }
+    }
+
+    /// Its answer to a command, which must not be an error: `redis.ask::<u64>(&["DBSIZE"])`, `["CLIENT", "PAUSE", "500"]`.
+    pub async fn ask<T: FromRedisValue>(&self, words: &[impl AsRef<[u8]>]) -> T {
+        self.answer(words).await.or_say("Redis answered with an error")
+    }
+
+    /// Its answer to a command, or its words of refusal, such as `OOM: …`.
+    pub async fn answer<T: FromRedisValue>(&self, words: &[impl AsRef<[u8]>]) -> Result<T, String> {
+        let mut command = redis::Cmd::new();
+        words.iter().for_each(|word| _ = command.arg(word.as_ref()));
+        let asked = async {
+            let config = AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(ANSWERED_WITHIN))
+                .set_response_timeout(Some(ANSWERED_WITHIN));
+            let client = Client::open(self.unix_url())?;
+            let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+            command.query_async(&mut connection).await
+        };
+        asked.await.map_err(|fault: RedisError| fault.to_string())
+    }
+
+    /// How often a command was called since the start or `CONFIG RESETSTAT`, whoever called: `calls("get")`,
+    /// `calls("config|set")`. Failed and rejected calls count as well.
+    pub async fn calls(&self, command: &str) -> u64 {
+        let stats: String = self.ask(&["INFO", "commandstats"]).await;
+        let entry = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:")));
+        let counts = entry.unwrap_or_default().split(',').filter_map(|field| field.split_once('='));
+        let wanted = ["calls", "rejected_calls"];
+        counts.filter(|(name, _)| wanted.contains(name)).filter_map(|(_, count)| count.parse::<u64>().ok()).sum()
+    }
+
+    /// The names of all keys, in order.
+    pub async fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.ask(&["KEYS", "*"]).await;
+        keys.sort_unstable();
+        keys
+    }
 }
 
-async fn ping(port: u16) -> std::io::Result<[u8; 5]> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-    stream.write_all(b"PING\r\n").await?;
-    let mut said = [0; 5];
-    stream.read_exact(&mut said).await?;
-    Ok(said)
+impl FaultProxy {
+    /// Stands before this Redis; use with [`Redis::url_by`].
+    pub async fn before_redis(redis: &Redis) -> Self {
+        Self::tcp(Upstream::Tcp(redis.address())).await
+    }
 }
 
-fn socket(dir: &Path) -> PathBuf {
-    dir.join("redis.sock")
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path: OsString = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_file())
+async fn begin(settings: Vec<(String, String)>) -> Redis {
+    let installation = stead_redis::find().unwrap_or_else(|fault| panic!("this test needs Redis: {fault}"));
+    let keeps = settings.iter().any(|(name, _)| name == "save" || name == "appendonly");
+    let mut options = Options::default();
+    if let Some(evidence) = evidence::directory() {
+        let legible = LEGIBLE.iter().filter(|(name, _)| !keeps || !name.starts_with("append"));
+        options = legible.fold(options, |options, (name, value)| options.set(name, value));
+        options = options.kept_in(&evidence.join(format!("redis-{}", Uuid::new_v4().simple())));
+    }
+    options = settings.iter().fold(options, |options, (name, value)| options.set(name, value));
+    for _ in 0..5 {
+        // Another process may take the free port before Redis does; then it ends at once and another port is tried.
+        match Server::start(&installation, options.clone().port(free_port())).await {
+            Ok(server) => return Redis { server, keeps },
+            Err(Error::Start { reason, .. }) if reason.contains("listen") => {}
+            Err(fault) => panic!("{fault}"),
+        }
+    }
+    panic!("five free ports were taken before Redis came to listen on them");
 }

@@ -84,6 +84,7 @@ const COMMON: &[(&str, &[&str])] = &[
     ("product path", PRODUCT_PATHS),
     ("user path", USER_PATHS),
     ("tenant path", TENANT_PATHS),
+    ("limits path", &["rate_per_second", "burst", "calls_in_flight", "rows", "bytes", "*"]),
 ];
 
 impl Book {
@@ -128,7 +129,8 @@ impl Book {
             "CreateUserRequest.password" => 3,
             "RevokeUserSessionsRequest.user" | "ListSessionsRequest.user" => 97,
             "ApiKey.expire_time" => 10,
-            "Product.etag" | "User.etag" | "Tenant.etag" => 5,
+            "Product.etag" | "User.etag" | "Tenant.etag" | "TenantLimits.etag" => 5,
+            "Limit.value" => 97,
             field if field.ends_with("Request.etag") => 10,
             field if field.ends_with(".page_token") || field.ends_with(".resume_token") => 15,
             // Two prices seldom have one currency.
@@ -182,6 +184,7 @@ impl Book {
             "Money.nanos" | "Timestamp.nanos" => 0,
             "Timestamp.seconds" => 4_000_000_000 + dice.roll(1000) as i64,
             "Tenant.audit_retention_days" => *dice.pick(&[0, 0, 30, 3650]),
+            "Limit.value" => 1 + dice.roll(100) as i64,
             "AdjustProductQuantityRequest.delta" => *dice.pick(&[1, 1, 2, -1]),
             "ImportProductsChunk.first_row"
             | "GetProductRevisionRequest.revision"
@@ -250,6 +253,7 @@ const PATH: &str = "path";
 fn path(mask: &str) -> &'static str {
     match mask {
         mask if mask.contains("User") => "user path",
+        mask if mask.contains("Limits") => "limits path",
         mask if mask.contains("Tenant") => "tenant path",
         _ => "product path",
     }
@@ -261,7 +265,9 @@ pub(super) fn kind(field: &str) -> &'static str {
         "UndeleteProductRequest.name" => "deleted product",
         "UndeleteUserRequest.name" => "deleted user",
         "UndeleteTenantRequest.name" => "deleted tenant",
-        "GetTenantRequest.name" => "own tenant",
+        "GetTenantRequest.name" | "GetTenantLimitsRequest.name" | "GetTenantUsageRequest.name" => "own tenant",
+        "InvalidateCacheRequest.name" => "own tenant",
+        "TenantLimits.name" => "tenant",
         "RevokeApiKeyRequest.name" => "api key",
         "ExtendSessionRequest.name" | "RevokeSessionRequest.name" => "session",
         "GetAuditEntryRequest.name" => "entry",

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod caching;
 mod flags;
 mod issuers;
 mod setting;
@@ -15,6 +16,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use caching::{Caching, RedisUrl};
 pub use flags::Flags;
 pub use issuers::{Issuer, Key, Trusted};
 pub use setting::{Concern, Setting};
@@ -24,6 +26,8 @@ pub use value::{
 };
 
 use setting::settings;
+
+use crate::plans::Plans;
 
 /// The largest request that is read, in bytes. Part of the contract, so no setting.
 pub const MESSAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -129,12 +133,22 @@ settings! {
 }
 
 settings! {
+    /// What tenants may use.
+    Tenancy {
+        /// A TOML file with the plans there are and their limits; deploy/plans.toml is an example, and says what is built in. Read at the start alone. Absent: the plans that are built in.
+        plans: Option<PathBuf> = "STEAD_PLANS";
+    }
+}
+
+settings! {
     /// How calls begin and end.
     Calls {
         /// The deadline of a call that brings none.
         default_deadline: Duration = "STEAD_DEFAULT_DEADLINE", default "10s";
         /// The longest deadline that a call may bring; a longer one is cut to it.
         maximum_deadline: Duration = "STEAD_MAXIMUM_DEADLINE", default "60s";
+        /// How many calls may be in flight on this server, health checks left out; one more is refused at once as UNAVAILABLE.
+        calls_in_flight: NonZeroUsize = "STEAD_CALLS_IN_FLIGHT", default "1024";
         /// Lets clients with a key read the contract by gRPC reflection.
         reflection: bool = "STEAD_REFLECTION", default "false";
         /// Answers gRPC health and reflection without a key.
@@ -259,6 +273,14 @@ impl Issuance {
     }
 }
 
+impl Tenancy {
+    fn check(&self, reader: &mut Reader<'_>) {
+        for fault in Plans::open(self.plans.as_deref()).err().into_iter().flatten() {
+            reader.fault(format!("plans: {fault}"));
+        }
+    }
+}
+
 impl Calls {
     fn check(&self, reader: &mut Reader<'_>) {
         let hour = Duration::from_secs(3600);
@@ -296,6 +318,8 @@ pub struct Config {
     pub connections: Connections,
     /// Where its data is.
     pub database: Database,
+    /// What it remembers.
+    pub caching: Caching,
     /// How long the journal is kept.
     pub retention: Retention,
     /// What it seals with.
@@ -304,6 +328,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// Whose JWTs it takes.
     pub issuance: Issuance,
+    /// What tenants may use.
+    pub tenancy: Tenancy,
     /// How calls begin and end.
     pub calls: Calls,
     /// What it tells of itself.
@@ -317,10 +343,12 @@ impl Concern for Config {
             Tls::settings(),
             Connections::settings(),
             Database::settings(),
+            Caching::settings(),
             Retention::settings(),
             Secrets::settings(),
             Sessions::settings(),
             Issuance::settings(),
+            Tenancy::settings(),
             Calls::settings(),
             Telemetry::settings(),
         ]
@@ -330,9 +358,11 @@ impl Concern for Config {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let (listening, tls) = (Listening::read(reader), Tls::read(reader));
         let connections = Connections::read(reader);
-        let (database, retention) = (Database::read(reader), Retention::read(reader));
+        let (database, caching) = (Database::read(reader), Caching::read(reader));
+        let retention = Retention::read(reader);
         let secrets = Secrets::read(reader);
         let (sessions, issuance) = (Sessions::read(reader), Issuance::read(reader));
+        let tenancy = Tenancy::read(reader);
         let (calls, telemetry) = (Calls::read(reader), Telemetry::read(reader));
         if let (Some(listening), Some(tls)) = (&listening, &tls) {
             check_encryption(reader, listening, tls);
@@ -342,10 +372,12 @@ impl Concern for Config {
             tls: tls?,
             connections: connections?,
             database: database?,
+            caching: caching?,
             retention: retention?,
             secrets: secrets?,
             sessions: sessions?,
             issuance: issuance?,
+            tenancy: tenancy?,
             calls: calls?,
             telemetry: telemetry?,
         })

@@ -1,4 +1,4 @@
-//! Keys, and values that only this service can read and nobody can alter: page tokens, and the marks of requests.
+//! Keys, and values that only this service can read and nobody can alter: page tokens, entries of the cache, marks of requests.
 //! It leaves what is sealed, and for how long it holds, to its callers.
 
 use std::fmt;
@@ -23,6 +23,7 @@ pub struct Seal(Vec<Key>);
 struct Key {
     id: String,
     pages: XChaCha20Poly1305,
+    entries: XChaCha20Poly1305,
     requests: Zeroizing<[u8; 64]>,
 }
 
@@ -34,27 +35,40 @@ impl Seal {
 
     /// Seals a page token for whoever the associated data names.
     pub fn seal(&self, bound_to: &[u8], plain: &[u8]) -> String {
-        let key = &self.0[0];
-        let mut nonce = [0u8; NONCE];
-        rand::fill(&mut nonce);
-        let payload = Payload { msg: plain, aad: bound_to };
-        let sealed = key.pages.encrypt(&nonce.into(), payload).unwrap_or_default();
-        let mut token = vec![key.id.len() as u8];
-        token.extend(key.id.as_bytes());
-        token.extend(nonce);
-        token.extend(sealed);
-        URL_SAFE_NO_PAD.encode(token)
+        URL_SAFE_NO_PAD.encode(self.close(|key| &key.pages, bound_to, plain))
     }
 
     /// Opens a page token; nothing comes out unless every bit and the associated data are those of the sealing.
     pub fn open(&self, bound_to: &[u8], token: &str) -> Option<Vec<u8>> {
-        let token = URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (length, rest) = token.split_first()?;
+        self.disclose(|key| &key.pages, bound_to, &URL_SAFE_NO_PAD.decode(token).ok()?)
+    }
+
+    /// Seals what is kept outside the service, at the place that the associated data names.
+    pub fn seal_entry(&self, bound_to: &[u8], plain: &[u8]) -> Vec<u8> {
+        self.close(|key| &key.entries, bound_to, plain)
+    }
+
+    /// Opens what was kept outside the service; nothing comes out at another place, or when anybody has touched it.
+    pub fn open_entry(&self, bound_to: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        self.disclose(|key| &key.entries, bound_to, sealed)
+    }
+
+    fn close(&self, purpose: fn(&Key) -> &XChaCha20Poly1305, bound_to: &[u8], plain: &[u8]) -> Vec<u8> {
+        let key = &self.0[0];
+        let mut nonce = [0u8; NONCE];
+        rand::fill(&mut nonce);
+        let payload = Payload { msg: plain, aad: bound_to };
+        let text = purpose(key).encrypt(&nonce.into(), payload).unwrap_or_default();
+        [&[key.id.len() as u8], key.id.as_bytes(), &nonce, &text].concat()
+    }
+
+    fn disclose(&self, purpose: fn(&Key) -> &XChaCha20Poly1305, bound_to: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        let (length, rest) = sealed.split_first()?;
         let (id, rest) = rest.split_at_checked(usize::from(*length))?;
-        let (nonce, sealed) = rest.split_at_checked(NONCE)?;
+        let (nonce, text) = rest.split_at_checked(NONCE)?;
         let key = self.0.iter().find(|key| key.id.as_bytes() == id)?;
         let nonce: [u8; NONCE] = nonce.try_into().ok()?;
-        key.pages.decrypt(&nonce.into(), Payload { msg: sealed, aad: bound_to }).ok()
+        purpose(key).decrypt(&nonce.into(), Payload { msg: text, aad: bound_to }).ok()
     }
 
     /// Marks a request under the first key.
@@ -73,6 +87,7 @@ impl Key {
         Key {
             id: secret.id.clone(),
             pages: XChaCha20Poly1305::new((&*derive::<32>(&*secret.key, b"stead page tokens")).into()),
+            entries: XChaCha20Poly1305::new((&*derive::<32>(&*secret.key, b"stead cache entries")).into()),
             requests: derive(&*secret.key, b"stead request marks"),
         }
     }
@@ -124,6 +139,18 @@ mod tests {
             assert_eq!(seal.open(b"acme", &URL_SAFE_NO_PAD.encode(forged)), None, "bit {bit}");
         }
         assert_eq!(seal.open(b"acme", ""), None);
+    }
+
+    #[test]
+    fn an_entry_opens_at_its_own_place_only_and_is_no_page_token() {
+        let seal = seal(&key("a", 1));
+        let entry = seal.seal_entry(b"acme products 1", b"a product");
+        assert_eq!(seal.open_entry(b"acme products 1", &entry).unwrap(), b"a product");
+        assert_eq!(seal.open_entry(b"globex products 1", &entry), None);
+        assert_eq!(seal.open(b"acme products 1", &URL_SAFE_NO_PAD.encode(&entry)), None);
+        for length in 0..entry.len() {
+            assert_eq!(seal.open_entry(b"acme products 1", &entry[..length]), None, "the first {length} bytes");
+        }
     }
 
     #[test]

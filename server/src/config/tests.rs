@@ -154,6 +154,17 @@ fn each_wrong_value_is_refused_with_its_rule() {
         ("STEAD_DATABASE_POOL_SIZE", "1001", "database_pool_size is \"1001\""),
         ("STEAD_DATABASE_ACQUIRE_TIMEOUT", "0", "database_acquire_timeout is 0ns: it must lie between 1ms and 60s"),
         ("STEAD_DATABASE_ACQUIRE_TIMEOUT", "61s", "database_acquire_timeout is 61s"),
+        ("STEAD_REDIS_URL", "cache:6379", "redis_url (environment STEAD_REDIS_URL): write a URL such as redis://"),
+        ("STEAD_REDIS_URL", "http://cache:6379", "redis_url (environment STEAD_REDIS_URL): write a URL such as"),
+        ("STEAD_REDIS_URL", "redis://cache/first", "redis_url (environment STEAD_REDIS_URL): write a URL such as"),
+        (
+            "STEAD_REDIS_URL",
+            "rediss://cache/#insecure",
+            "redis_url (environment STEAD_REDIS_URL): write the URL without what follows its #",
+        ),
+        ("STEAD_CACHE_MEMORY", "64", "cache_memory is \"64\" (environment STEAD_CACHE_MEMORY): write a whole number"),
+        ("STEAD_CACHE_LIFETIME", "999ms", "cache_lifetime is 999ms: it must lie between 1s and 3600s"),
+        ("STEAD_CACHE_LIFETIME", "2h", "cache_lifetime is 7200s"),
         (
             "STEAD_DEFAULT_DEADLINE",
             "10",
@@ -202,6 +213,32 @@ fn secret_keys_are_refused_without_showing_them() {
     }
     let said = fault(&[("STEAD_DATABASE_URL", "mysql://stead:hunter2@db/stead")]);
     assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_redis_is_named_by_host_with_or_without_tls_or_by_socket_and_its_password_is_never_shown() {
+    let of = |url: &str| with(&[("STEAD_REDIS_URL", url)]).resolve::<Caching>().unwrap().redis_url.unwrap();
+    for url in [
+        "redis://cache",
+        "redis://:hunter2@cache:6380/3",
+        "rediss://stead:hunter2@cache:6380",
+        "unix:///run/redis.sock",
+        "redis+unix:///run/redis.sock?pass=hunter2&db=1",
+    ] {
+        assert_eq!(of(url).expose(), url);
+        assert!(!format!("{:?}", of(url)).contains("hunter2"));
+    }
+    for wrong in ["redis:///3?pass=hunter2", "redis://:hunter2@cache/x", "redis://:hunter#2@cache"] {
+        let said = fault(&[("STEAD_REDIS_URL", wrong)]);
+        assert!(said.starts_with("redis_url") && !said.contains("hunter"), "{said}");
+    }
+    let dir = directory("redis");
+    let path = file(&dir, "url", "redis://:hunter2@cache\n");
+    let by_file = with(&[("STEAD_REDIS_URL_FILE", path.to_str().unwrap())]).resolve::<Caching>().unwrap();
+    assert_eq!(by_file.redis_url.unwrap().expose(), "redis://:hunter2@cache");
+
+    let none = with(&[("STEAD_CACHE_MEMORY", "0")]).resolve::<Caching>().unwrap();
+    assert_eq!((none.cache_memory.get(), none.cache_lifetime, none.redis_url), (0, Duration::from_secs(60), None));
 }
 
 #[test]

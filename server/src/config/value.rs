@@ -122,6 +122,8 @@ impl Value for ByteCount {
         let (number, shift) = match (text.strip_suffix("MiB"), text.strip_suffix("GiB")) {
             (Some(number), _) => (number, 20),
             (None, Some(number)) => (number, 30),
+            // Nothing needs no unit.
+            (None, None) if text == "0" => (text, 0),
             _ => ("", 0),
         };
         let number = number.parse::<usize>().ok().and_then(|number| number.checked_mul(1 << shift));

@@ -7,6 +7,7 @@
 //! a transaction has it stopped at PostgreSQL, instead of leaving it to run or handing it on.
 
 mod doubt;
+mod place;
 mod reclaim;
 mod session;
 mod side;
@@ -15,7 +16,7 @@ mod statement;
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::{
@@ -37,7 +38,6 @@ use self::{session::Session, side::Side, statement::Statement};
 use crate::{
     error::{Error, cannot_connect},
     principal::TenantId,
-    telemetry,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -81,6 +81,7 @@ struct Inner {
     options: PgConnectOptions,
     idle: Mutex<Vec<Idle>>,
     permits: Arc<Semaphore>,
+    turns: Semaphore,
     openings: Semaphore,
     snapshots: Arc<Semaphore>,
     side: Side,
@@ -98,10 +99,23 @@ impl Pool {
     /// A pool of at most `size` connections, and one beside them; a call waits at most `wait` for one. Nothing is opened yet.
     pub fn new(role: &'static str, options: PgConnectOptions, size: usize, wait: Duration) -> Pool {
         let permits = Arc::new(Semaphore::new(size));
+        let turns = Semaphore::new(place::turns(size));
         let (openings, side) = (Semaphore::new(OPENINGS), Side::new(options.clone()));
         let (idle, month_missed) = (Mutex::default(), Notify::new());
         let snapshots = Arc::new(Semaphore::new((size / 4).max(1)));
-        Pool(Arc::new(Inner { role, options, idle, permits, openings, snapshots, side, month_missed, size, wait }))
+        Pool(Arc::new(Inner {
+            role,
+            options,
+            idle,
+            permits,
+            turns,
+            openings,
+            snapshots,
+            side,
+            month_missed,
+            size,
+            wait,
+        }))
     }
 
     /// A connection in the tenant's context: no exchange when an idle one is already in it, one otherwise.
@@ -126,14 +140,6 @@ impl Pool {
             };
         }
         Ok(connection)
-    }
-
-    /// A place among the connections.
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let started = Instant::now();
-        let place = timeout(self.0.wait, Arc::clone(&self.0.permits).acquire_owned()).await;
-        telemetry::metrics().pool_waited(self.0.role, started.elapsed());
-        place.ok().and_then(Result::ok).ok_or_else(|| Error::unavailable("DATABASE_POOL_EXHAUSTED"))
     }
 
     /// An idle connection, one in this tenant's context first.
@@ -173,6 +179,7 @@ impl Pool {
             broken: false,
             pool: self.clone(),
             place: Some(place),
+            carried: Vec::new(),
         }
     }
 
@@ -185,6 +192,12 @@ impl Pool {
     /// As many snapshots as may be held at once: a quarter of the connections.
     pub fn snapshots(&self) -> &Arc<Semaphore> {
         &self.0.snapshots
+    }
+
+    /// A number that no other database has, and the epoch of the cache, raised first if that is asked for.
+    pub async fn cache_epoch(&self, raise: bool) -> Result<(u64, u64), Error> {
+        let (database, epoch) = self.side().cache_epoch(raise).await.map_err(cannot_connect)?;
+        Ok((database.cast_unsigned(), epoch.cast_unsigned()))
     }
 
     fn side(&self) -> &Side {
@@ -235,9 +248,16 @@ pub struct TenantConnection {
     broken: bool,
     pool: Pool,
     place: Option<OwnedSemaphorePermit>,
+    carried: Vec<Box<dyn Send>>,
 }
 
 impl TenantConnection {
+    /// Keeps something until nothing that was asked of this connection can take effect any more: to the end of the call, or, when
+    /// that leaves in the midst of a statement, until it is stopped.
+    pub fn carry(&mut self, what: impl Send + 'static) {
+        self.carried.push(Box::new(what));
+    }
+
     /// The tenant whose context this is; every statement names it as well.
     pub fn tenant(&self) -> TenantId {
         self.tenant
@@ -329,7 +349,12 @@ impl Drop for TenantConnection {
     fn drop(&mut self) {
         let (Some(session), Some(place)) = (self.session.take(), self.place.take()) else { return };
         if self.in_flight || self.in_transaction || self.broken {
-            return reclaim::reclaim(self.pool.clone(), session, place, self.broken);
+            return reclaim::reclaim(
+                self.pool.clone(),
+                session,
+                (place, std::mem::take(&mut self.carried)),
+                self.broken,
+            );
         }
         self.pool.put_back(session, self.remembered);
     }

@@ -122,7 +122,9 @@ select format('%s may be read or moved on by %s, and its gaps tell how much othe
     r.name, me.rolname, r.name, me.rolname)
   from relations r, me
   where r.relkind = 'S' and not me.rolsuper and r.owner <> me.rolname
-    and pg_catalog.has_sequence_privilege(me.oid, r.oid, 'select, usage, update')
+    -- What the gaps of the cache's epoch tell is when servers lost Redis.
+    and pg_catalog.has_sequence_privilege(me.oid, r.oid,
+      case r.relname when 'cache_epoch' then 'update' else 'select, usage, update' end)
 union all
 select format('%s may be written by %s, so entries could be forged: revoke insert, update on %s', r.name, me.rolname, r.name)
   from relations r, me
@@ -155,6 +157,7 @@ select format('policy %s on %s is unknown or changed: drop it, or migrate to the
     when 'search' then roles = array['stead_search'] and p.polcmd = case p.relname
       when 'products' then 'r' when 'product_search' then '*' when 'product_words' then '*' end
     when 'writer' then roles = array['stead_journal'] and p.polcmd = 'a' and p.relname = 'journal'
+    when 'counter' then roles = array['stead_journal'] and p.polcmd = '*' and p.relname = 'tenant_usage'
     when 'owner_see' then roles = array['stead_owner'] and p.polcmd = 'r' and p.relname = 'tenants'
     when 'owner_change' then roles = array['stead_owner'] and p.polcmd = 'w' and p.relname = 'tenants'
     else roles = array['stead_platform'] and p.polpermissive and case
@@ -230,6 +233,7 @@ select format('function %s runs with the rights of %s and is unknown: drop it, o
       ('stead', 'find_tenant'), ('stead', 'maintain_journal'), ('stead', 'retire_journal'),
       ('stead_journal', 'journal_access'), ('stead_journal', 'by_hand'),
       ('stead_journal', 'entries_removed'), ('stead_journal', 'month_removed'),
+      ('stead_journal', 'usage_begins'), ('stead_journal', 'use_products'), ('stead_journal', 'use_users'),
       ('stead_search', 'find_products'), ('stead_search', 'suggest_products'), ('stead_search', 'forget_words'),
       ('stead_search', 'products'))
     and not (nspname = 'stead_journal' and is_trigger and exists (select from relations r where r.relname = f.proname))
@@ -250,7 +254,8 @@ select format('trigger %s on %s is disabled: alter table %s enable trigger %s', 
 union all
 select format('%s has no journal trigger for every insert, update and delete: run the migrations', r.name)
   from relations r
-  where r.guarded and not r.month and r.relname not in ('journal', 'imports', 'request_ids', 'product_search', 'product_words')
+  where r.guarded and not r.month and r.relname not in (
+      'journal', 'imports', 'request_ids', 'product_search', 'product_words', 'tenant_usage')
     and not exists (
       select from pg_catalog.pg_trigger t join functions f on f.oid = t.tgfoid
       where t.tgrelid = r.oid and t.tgname = 'journal' and f.nspname = 'stead_journal' and f.proname = r.relname
@@ -287,6 +292,19 @@ select format('%s has no trigger %s, so what is written would not be found: run 
       select from pg_catalog.pg_trigger t join functions f on f.oid = t.tgfoid
       where t.tgrelid = r.oid and t.tgname = w.tgname and t.tgtype = w.tgtype
         and f.nspname = 'stead_search' and f.proname = 'products' and f.prosecdef)
+union all
+select format('%s has no trigger %s, so what is stored would not be counted: run the migrations', r.name, w.tgname)
+  from relations r
+  join (values
+    ('tenants', 'usage_begins', 5, 'usage_begins'),  -- after, row
+    ('products', 'usage_insert', 4, 'use_products'), ('products', 'usage_update', 16, 'use_products'),  -- after, statement
+    ('products', 'usage_delete', 8, 'use_products'), ('users', 'usage_insert', 4, 'use_users'),
+    ('users', 'usage_update', 16, 'use_users'), ('users', 'usage_delete', 8, 'use_users')
+  ) as w (relname, tgname, tgtype, proname) on w.relname = r.relname
+  where not exists (
+      select from pg_catalog.pg_trigger t join functions f on f.oid = t.tgfoid
+      where t.tgrelid = r.oid and t.tgname = w.tgname and t.tgtype = w.tgtype and t.tgqual is null
+        and f.nspname = 'stead_journal' and f.proname = w.proname and f.prosecdef)
 union all
 select format('%s.%s is unknown to the journal: name it in function stead_journal.%s()', r.name, a.attname, r.relname)
   from relations r

@@ -24,8 +24,8 @@ const DEAF: Duration = Duration::from_secs(2);
 /// Nothing takes longer; what is left then is closed, and ends by the settings of its role.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Takes care of a session beside the calls; a broken one can only be ended.
-pub(super) fn reclaim(pool: Pool, session: Session, place: OwnedSemaphorePermit, is_broken: bool) {
+/// Takes care of a session beside the calls; a broken one can only be ended. What it held is let go when that is done.
+pub(super) fn reclaim(pool: Pool, session: Session, held: (OwnedSemaphorePermit, Vec<Box<dyn Send>>), is_broken: bool) {
     // Without a runtime the process is ending, and PostgreSQL sees to what it leaves.
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(async move {
@@ -35,7 +35,7 @@ pub(super) fn reclaim(pool: Pool, session: Session, place: OwnedSemaphorePermit,
             Ok(None) => {}
             Err(_) => tracing::warn!("a session could not be stopped: it is closed as it is"),
         }
-        drop(place);
+        drop(held);
     });
 }
 

@@ -24,6 +24,14 @@ const END: &str = "select bool_and(
          then pg_terminate_backend(pid) else false end)
      from pg_stat_activity where pid = $1 and backend_start = $2";
 
+/// Databases that were copied begin with one number, and those of one cluster differ in their own. The first that a sequence
+/// gives is the one that it shows before as well.
+const EPOCH: &str = "select
+       (select seqstart from pg_sequence where seqrelid = 'stead.cache_epoch'::regclass)
+         # ((select oid::bigint from pg_database where datname = current_database()) << 20),
+       last_value + is_called::int
+     from stead.cache_epoch";
+
 /// The connection, opened when it is first needed.
 pub(super) struct Side {
     options: PgConnectOptions,
@@ -55,6 +63,17 @@ impl Side {
         }
     }
 
+    /// A number of the database alone, and the epoch of the cache.
+    pub(super) async fn cache_epoch(&self, raise: bool) -> Result<(i64, i64), sqlx::Error> {
+        let epoch = self.with(async |connection| {
+            if raise {
+                sqlx::query("select nextval('stead.cache_epoch')").execute(&mut *connection).await?;
+            }
+            sqlx::query_as(EPOCH).fetch_one(connection).await
+        });
+        epoch.await
+    }
+
     /// Cancels the statement at work in a session; what is answered has reached it, and nothing comes later. Not so after a
     /// failure.
     pub(super) async fn cancel(&self, backend: Backend) -> Result<Told, sqlx::Error> {
@@ -75,6 +94,19 @@ impl Side {
     }
 
     async fn ask(&self, what: Option<(&'static str, Backend)>) -> Result<Option<bool>, sqlx::Error> {
+        let answer = self.with(async |connection| match what {
+            None => connection.ping().await.map(|()| None),
+            Some((what, Backend { pid, started })) => {
+                sqlx::query_scalar(what).bind(pid).bind(started).fetch_one(connection).await
+            }
+        });
+        answer.await
+    }
+
+    async fn with<T>(
+        &self,
+        ask: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
         let asking = async {
             let mut kept = self.connection.lock().await;
             // Taken out, so that who gives up leaves no connection that owes an answer.
@@ -82,12 +114,7 @@ impl Side {
                 Some(connection) => connection,
                 None => PgConnection::connect_with(&self.options).await?,
             };
-            let answer = match what {
-                None => connection.ping().await.map(|()| None)?,
-                Some((what, Backend { pid, started })) => {
-                    sqlx::query_scalar(what).bind(pid).bind(started).fetch_one(&mut connection).await?
-                }
-            };
+            let answer = ask(&mut connection).await?;
             *kept = Some(connection);
             Ok(answer)
         };

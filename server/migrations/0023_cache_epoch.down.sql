@@ -1,0 +1,1 @@
+drop sequence stead.cache_epoch;

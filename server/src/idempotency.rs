@@ -7,7 +7,14 @@ use serde_json::Value;
 use tonic::{Response, metadata::MetadataValue};
 use uuid::Uuid;
 
-use crate::{db::TenantConnection, error::Error, principal::Call, rules::Violations, seal::Seal};
+use crate::{
+    cache::{Cache, Group, Touched},
+    db::{Pool, TenantConnection},
+    error::Error,
+    principal::{Call, TenantId},
+    rules::Violations,
+    seal::Seal,
+};
 
 /// What a write's statement needs beyond the write.
 #[derive(Debug)]
@@ -68,6 +75,26 @@ impl Write {
             validate_only,
             request,
         }
+    }
+
+    /// A connection to write on, in what `begin` begins: until the write is over nothing that it touches is kept in the cache.
+    pub async fn connect(
+        &self,
+        pool: &Pool,
+        tenant: TenantId,
+        cache: &Cache,
+        (group, touched): (Group, Touched),
+    ) -> Result<TenantConnection, Error> {
+        let mut db = if self.validate_only {
+            pool.tenant(tenant).await?
+        } else {
+            let (connected, writing) = tokio::join!(pool.tenant(tenant), cache.writing(group, touched));
+            let mut db = connected?;
+            db.carry(writing);
+            db
+        };
+        self.begin(&mut db).await?;
+        Ok(db)
     }
 
     /// Opens the transaction that `validate_only` undoes; any other write is one statement and needs none.

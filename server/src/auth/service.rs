@@ -16,6 +16,7 @@ use super::{
     token::{Kind, Token},
 };
 use crate::{
+    cache::Cache,
     config::Sessions,
     db::{Database, TenantConnection},
     error::Error,
@@ -35,6 +36,7 @@ use crate::{
 pub struct Service {
     pub(super) db: Database,
     pub(super) seal: Arc<Seal>,
+    pub(super) cache: Cache,
     pub(super) hasher: Hasher,
     pub(super) limits: Sessions,
     pub(super) throttle: Arc<Throttle>,
@@ -43,9 +45,9 @@ pub struct Service {
 
 impl Service {
     /// A service on the database.
-    pub fn new(db: Database, seal: Arc<Seal>, hasher: Hasher, limits: Sessions) -> Service {
+    pub fn new(db: Database, seal: Arc<Seal>, cache: Cache, hasher: Hasher, limits: Sessions) -> Service {
         let aside = Aside::new(db.clone());
-        Service { db, seal, hasher, limits, throttle: Arc::new(Throttle::new()), aside }
+        Service { db, seal, cache, hasher, limits, throttle: Arc::new(Throttle::new()), aside }
     }
 
     async fn create(

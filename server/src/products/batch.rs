@@ -158,8 +158,7 @@ impl Service {
     }
 
     async fn write_batch(&self, call: &Call, write: &Write, batch: &Batch) -> Result<Outcome<Vec<v1::Product>>, Error> {
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(call, write, batch.ids().iter().copied()).await?;
         let mut attempt = 1;
         loop {
             let mut answer = Answer::new(&call.principal);

@@ -110,7 +110,8 @@ impl Service {
             }
         };
         let patch = back_to(old, call.principal.permissions.allow("products.cost.read"));
-        write.begin(&mut db).await?;
+        drop(db);
+        let mut db = self.connect(&call, &write, [id]).await?;
         let written = store::update(&mut db, &write, id, revision, &patch).await;
         let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
             return Err(self.refusal(&mut db, &write, id, (revision, "etag")).await?);

@@ -12,11 +12,13 @@ use uuid::Uuid;
 
 pub use super::store::Progress;
 use super::{
+    cache::group,
     model::NewProduct,
     service::Service,
     store::{self, Chunk},
 };
 use crate::{
+    cache::{Cache, Touched},
     db::{Database, TenantConnection},
     error::Error,
     principal::Call,
@@ -34,7 +36,7 @@ pub(super) type Answers = Pin<Box<dyn Stream<Item = Result<v1::ImportProductsRes
 
 /// One answer for each message, until the client has no more or one fails.
 pub(super) fn serve(service: Service, call: Call, messages: Streaming<v1::ImportProductsRequest>) -> Answers {
-    let import = Import { db: service.db, call, id: None };
+    let import = Import { db: service.db, cache: Some(service.cache), call, id: None };
     Box::pin(stream::try_unfold((import, messages), |(mut import, mut messages)| async move {
         let due = import.call.deadline.min(Instant::now() + SILENCE);
         let step = async {
@@ -48,14 +50,14 @@ pub(super) fn serve(service: Service, call: Call, messages: Streaming<v1::Import
     }))
 }
 
-/// Imports rows from within the service itself, numbered from 1.
+/// Imports rows from within the service itself, numbered from 1, before anybody reads.
 pub async fn import_rows(
     db: &Database,
     call: &Call,
     id: Uuid,
     rows: impl IntoIterator<Item = v1::Product>,
 ) -> Result<Progress, Error> {
-    let mut import = Import { db: db.clone(), call: call.clone(), id: Some(id) };
+    let mut import = Import { db: db.clone(), cache: None, call: call.clone(), id: Some(id) };
     let mut connection = import.db.app.tenant(call.principal.tenant).await?;
     let mut progress = store::open_import(&mut connection, &call.principal.subject, id).await?;
     drop(connection);
@@ -70,6 +72,7 @@ pub async fn import_rows(
 
 struct Import {
     db: Database,
+    cache: Option<Cache>,
     call: Call,
     id: Option<Uuid>,
 }
@@ -126,6 +129,10 @@ impl Import {
             }
         }
         let mut db = self.db.app.tenant(self.call.principal.tenant).await?;
+        if let Some(cache) = &self.cache {
+            // Which products the skus are of is known by the statement alone.
+            db.carry(cache.writing(group(self.call.principal.tenant), Touched::Everything).await);
+        }
         let mut progress = None;
         for part in parts {
             progress = Some(self.write(&mut db, id, part).await?);

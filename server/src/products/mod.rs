@@ -6,6 +6,7 @@
 //! `products.cost.read`.
 
 mod batch;
+mod cache;
 mod export;
 mod history;
 mod import;

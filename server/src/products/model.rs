@@ -17,7 +17,7 @@ use crate::{
 /// A deleted product is kept this long.
 const PURGE_AFTER: Duration = Duration::days(30);
 const DESCRIPTION_BYTES: usize = 100 * 1024;
-const SEES_COST: &str = "products.cost.read";
+pub(super) const SEES_COST: &str = "products.cost.read";
 const NEEDS_COST: &str = "needs the permission `products.cost.read`: leave it out, or ask whoever made your key";
 
 /// What lists may be ordered by; the first is the default.

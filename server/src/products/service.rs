@@ -8,11 +8,12 @@ use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use super::{
-    export, import,
+    cache, export, import,
     model::{FIELDS, NewProduct, ORDERS, Product, ProductPatch},
     store::{self, TABLE},
 };
 use crate::{
+    cache::{Cache, Touched},
     db::{Database, TenantConnection},
     error::Error,
     etag,
@@ -31,12 +32,24 @@ use crate::{
 pub struct Service {
     pub(super) db: Database,
     pub(super) seal: Arc<Seal>,
+    pub(super) cache: Cache,
 }
 
 impl Service {
     /// A service on the database.
-    pub fn new(db: Database, seal: Arc<Seal>) -> Service {
-        Service { db, seal }
+    pub fn new(db: Database, seal: Arc<Seal>, cache: Cache) -> Service {
+        Service { db, seal, cache }
+    }
+
+    /// A connection to write these products on.
+    pub(super) async fn connect(
+        &self,
+        call: &Call,
+        write: &Write,
+        ids: impl IntoIterator<Item = Uuid>,
+    ) -> Result<TenantConnection, Error> {
+        let touched = (cache::group(call.principal.tenant), Touched::of(ids));
+        write.connect(&self.db.app, call.principal.tenant, &self.cache, touched).await
     }
 
     async fn create(&self, call: Call, request: v1::CreateProductRequest) -> Result<Response<v1::Product>, Error> {
@@ -47,8 +60,7 @@ impl Service {
         let new = NewProduct::read(request.product.unwrap_or_default(), "product.", &call.principal, &mut violations);
         violations.into_result()?;
 
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&call, &write, [id]).await?;
         let written = store::insert(&mut db, &write, id, &new).await;
         let outcome = idempotency::settle(&mut db, &self.seal, &write, written).await?;
         let outcome = outcome.ok_or_else(|| Error::internal("an insert wrote nothing"))?;
@@ -61,20 +73,23 @@ impl Service {
         let id = violations.name("name", "products", &request.name);
         let mask = ReadMask::read(request.read_mask, &mut violations);
         violations.into_result()?;
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        let product = store::find(&mut db, id, request.show_deleted).await?.ok_or_else(|| missing(id))?;
-        Ok(Response::new(mask.applied(product.shown_to(&call.principal))))
+        if request.show_deleted {
+            let mut db = self.db.app.tenant(call.principal.tenant).await?;
+            let product = store::find(&mut db, id, true).await?.ok_or_else(|| missing(id))?;
+            return Ok(Response::new(mask.applied(product.shown_to(&call.principal))));
+        }
+        let product = cache::one(self, &call, id).await?.ok_or_else(|| missing(id))?;
+        Ok(Response::new(mask.applied(product)))
     }
 
-    async fn lookup(&self, call: Call, request: v1::LookupProductRequest) -> Result<Response<v1::Product>, Error> {
+    async fn lookup(&self, call: Call, mut request: v1::LookupProductRequest) -> Result<Response<v1::Product>, Error> {
         let mut violations = Violations::default();
         violations.text("sku", &request.sku, 1, 100);
-        let mask = ReadMask::read(request.read_mask, &mut violations);
+        let mask = ReadMask::read(request.read_mask.take(), &mut violations);
         violations.into_result()?;
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        let product = store::lookup(&mut db, &request.sku).await?;
+        let product = cache::by_sku(self, &call, &request).await?;
         let product = product.ok_or_else(|| Error::NotFound { kind: "product", name: request.sku })?;
-        Ok(Response::new(mask.applied(product.shown_to(&call.principal))))
+        Ok(Response::new(mask.applied(product)))
     }
 
     async fn list(
@@ -82,9 +97,22 @@ impl Service {
         call: Call,
         request: v1::ListProductsRequest,
     ) -> Result<Response<v1::ListProductsResponse>, Error> {
+        let listed = match request.page_token.is_empty() && !request.show_deleted {
+            true => cache::first_page(self, &call, &request).await?,
+            false => self.page(&call, &request).await?,
+        };
+        Ok(Response::new(listed))
+    }
+
+    /// A page as it stands in PostgreSQL.
+    pub(super) async fn page(
+        &self,
+        call: &Call,
+        request: &v1::ListProductsRequest,
+    ) -> Result<v1::ListProductsResponse, Error> {
         let mut violations = Violations::default();
         let filter = Filter::read(&request.filter, FIELDS, &call.principal.permissions, &mut violations);
-        let mask = ReadMask::read(request.read_mask, &mut violations);
+        let mask = ReadMask::read(request.read_mask.clone(), &mut violations);
         let count = listing::count_mode(request.count_mode, &mut violations);
         let asked = Asked {
             method: call.method.path,
@@ -105,7 +133,7 @@ impl Service {
                 mask.applied(product.shown_to(&call.principal))
             });
         let (total_size, total_size_kind) = (total.size, total.kind);
-        Ok(Response::new(v1::ListProductsResponse { products, next_page_token, total_size, total_size_kind }))
+        Ok(v1::ListProductsResponse { products, next_page_token, total_size, total_size_kind })
     }
 
     async fn update(&self, call: Call, request: v1::UpdateProductRequest) -> Result<Response<v1::Product>, Error> {
@@ -120,8 +148,7 @@ impl Service {
         let patch = ProductPatch::read(product, request.update_mask, &call.principal, &mut violations);
         violations.into_result()?;
 
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&call, &write, [id]).await?;
         let written = store::update(&mut db, &write, id, revision, &patch).await;
         let outcome = match (idempotency::settle(&mut db, &self.seal, &write, written).await?, new) {
             (None, Some(new)) => self.create_missing(&mut db, &write, (id, revision), new, &patch).await?,
@@ -166,8 +193,7 @@ impl Service {
         let revision = etag::expected(&call.principal, id, &request.etag);
         violations.into_result()?;
 
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&call, &write, [id]).await?;
         let written = store::delete(&mut db, &write, id, revision).await.map(|deleted| deleted.map(Some));
         let outcome = match idempotency::settle(&mut db, &self.seal, &write, written).await? {
             Some(outcome) => outcome,

@@ -32,8 +32,7 @@ impl Service {
         let revision = etag::expected(&call.principal, id, &request.etag);
         violations.into_result()?;
 
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&call, &write, [id]).await?;
         for _ in 0..ATTEMPTS {
             let written = store::undelete(&mut db, &write, id, revision).await;
             if let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? {
@@ -68,8 +67,7 @@ impl Service {
         }
         violations.into_result()?;
 
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&call, &write, [id]).await?;
         for _ in 0..ATTEMPTS {
             let written = store::adjust(&mut db, &write, id, delta).await;
             if let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{Service, import_rows};
 use crate::{
+    cache::Cache,
     config::{SecretKeys, Value},
     db::{Database, Pool},
     permissions::Permissions,
@@ -42,7 +43,7 @@ impl World {
         let pool = Pool::new("stead_app", url.parse().unwrap(), 4, Duration::from_secs(30));
         let db = Database { app: pool, platform: None };
         let seal = Seal::new(&SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap());
-        let service = Service::new(db.clone(), Arc::new(seal));
+        let service = Service::new(db.clone(), Arc::new(seal), Cache::for_tests(&db.app));
         let tenant = World::tenant(&database).await;
         World { database, db, service, tenant }
     }

@@ -7,7 +7,7 @@ use stead_api::v1;
 use tonic::Response;
 use uuid::Uuid;
 
-use super::{model::Handle, service::Service, store};
+use super::{cache, model::Handle, service::Service, store};
 use crate::{
     error::{Error, Hurdle},
     mask::ReadMask,
@@ -20,16 +20,19 @@ use crate::{
 const BATCH: usize = 1000;
 
 impl Service {
-    pub(super) async fn lookup(&self, call: Call, request: v1::LookupUserRequest) -> Result<Response<v1::User>, Error> {
+    pub(super) async fn lookup(
+        &self,
+        call: Call,
+        mut request: v1::LookupUserRequest,
+    ) -> Result<Response<v1::User>, Error> {
         let mut violations = Violations::default();
         let handle = Handle::read(request.key.as_ref(), &mut violations);
-        let mask = ReadMask::read(request.read_mask, &mut violations);
+        let mask = ReadMask::read(request.read_mask.take(), &mut violations);
         violations.into_result()?;
         let handle = handle.ok_or_else(|| Error::internal("a look-up goes by nothing and breaks no rule"))?;
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        let user = store::find_by(&mut db, &handle).await?;
-        let user = user.ok_or_else(|| Error::NotFound { kind: "user", name: handle.text().to_owned() })?;
-        Ok(Response::new(mask.applied(user.into())))
+        let name = handle.text().to_owned();
+        let user = cache::by_handle(self, &call, &request, handle).await?;
+        Ok(Response::new(mask.applied(user.ok_or(Error::NotFound { kind: "user", name })?)))
     }
 
     pub(super) async fn batch_get(

@@ -6,6 +6,7 @@
 //! entry and its request id; a password is kept as an Argon2id hash, apart from the user, and neither lies in a log, the
 //! journal, a replay or an answer.
 
+mod cache;
 mod lookup;
 mod model;
 mod password;
@@ -14,6 +15,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cache::group as cached;
 pub(crate) use model::email_key;
 pub use password::Hasher;
 pub(crate) use password::{Verdict, read as read_password};

@@ -8,11 +8,13 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
+    cache,
     model::{FIELDS, NewUser, ORDERS, User, UserPatch},
     password::{self, Hasher},
     store::{self, TABLE},
 };
 use crate::{
+    cache::{Cache, Touched},
     db::{Database, TenantConnection},
     error::Error,
     etag,
@@ -35,13 +37,20 @@ const ATTEMPTS: usize = 4;
 pub struct Service {
     pub(super) db: Database,
     seal: Arc<Seal>,
+    pub(super) cache: Cache,
     hasher: Hasher,
 }
 
 impl Service {
     /// A service on the database.
-    pub fn new(db: Database, seal: Arc<Seal>, hasher: Hasher) -> Service {
-        Service { db, seal, hasher }
+    pub fn new(db: Database, seal: Arc<Seal>, cache: Cache, hasher: Hasher) -> Service {
+        Service { db, seal, cache, hasher }
+    }
+
+    /// A connection to write these users on.
+    async fn connect(&self, call: &Call, write: &Write, ids: [Uuid; 1]) -> Result<TenantConnection, Error> {
+        let touched = (cache::group(call.principal.tenant), Touched::of(ids));
+        write.connect(&self.db.app, call.principal.tenant, &self.cache, touched).await
     }
 
     async fn create(&self, call: Call, mut request: v1::CreateUserRequest) -> Result<Response<v1::User>, Error> {
@@ -57,8 +66,7 @@ impl Service {
             _ => None,
         };
 
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&call, &write, [id]).await?;
         self.insert(&mut db, &write, id, &new, hash.as_deref()).await
     }
 
@@ -67,15 +75,32 @@ impl Service {
         let id = violations.name("name", "users", &request.name);
         let mask = ReadMask::read(request.read_mask, &mut violations);
         violations.into_result()?;
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        let user = store::find(&mut db, id, request.show_deleted).await?.ok_or_else(|| missing(id))?;
-        Ok(Response::new(mask.applied(user.into())))
+        if request.show_deleted {
+            let mut db = self.db.app.tenant(call.principal.tenant).await?;
+            let user = store::find(&mut db, id, true).await?.ok_or_else(|| missing(id))?;
+            return Ok(Response::new(mask.applied(user.into())));
+        }
+        let user = cache::one(self, &call, id).await?.ok_or_else(|| missing(id))?;
+        Ok(Response::new(mask.applied(user)))
     }
 
     async fn list(&self, call: Call, request: v1::ListUsersRequest) -> Result<Response<v1::ListUsersResponse>, Error> {
+        let listed = match request.page_token.is_empty() && !request.show_deleted {
+            true => cache::first_page(self, &call, &request).await?,
+            false => self.page(&call, &request).await?,
+        };
+        Ok(Response::new(listed))
+    }
+
+    /// A page as it stands in PostgreSQL.
+    pub(super) async fn page(
+        &self,
+        call: &Call,
+        request: &v1::ListUsersRequest,
+    ) -> Result<v1::ListUsersResponse, Error> {
         let mut violations = Violations::default();
         let filter = Filter::read(&request.filter, FIELDS, &call.principal.permissions, &mut violations);
-        let mask = ReadMask::read(request.read_mask, &mut violations);
+        let mask = ReadMask::read(request.read_mask.clone(), &mut violations);
         let count = listing::count_mode(request.count_mode, &mut violations);
         let asked = Asked {
             method: call.method.path,
@@ -96,7 +121,7 @@ impl Service {
                 mask.applied(user.into())
             });
         let (total_size, total_size_kind) = (total.size, total.kind);
-        Ok(Response::new(v1::ListUsersResponse { users, next_page_token, total_size, total_size_kind }))
+        Ok(v1::ListUsersResponse { users, next_page_token, total_size, total_size_kind })
     }
 
     async fn update(&self, call: Call, request: v1::UpdateUserRequest) -> Result<Response<v1::User>, Error> {
@@ -117,8 +142,7 @@ impl Service {
         let patch = UserPatch::read(user, request.update_mask, authority, &mut violations);
         violations.into_result()?;
 
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&call, &write, [id]).await?;
         let Some(new) = new else { return self.change(&mut db, &write, target, &patch).await };
         // Somebody else may create or delete it between two looks.
         for _ in 0..ATTEMPTS {
@@ -147,8 +171,7 @@ impl Service {
         let target = Target::of(&call.principal, id, (&request.etag, "etag"));
         violations.into_result()?;
 
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&call, &write, [id]).await?;
         let deleted = self.watched(&mut db, &write, target, None).await;
         let (Err(Error::NotFound { .. }), true) = (&deleted, request.allow_missing) else { return deleted };
         let gone = store::find(&mut db, id, true).await?;
@@ -167,8 +190,7 @@ impl Service {
         let target = Target::of(&call.principal, id, (&request.etag, "etag"));
         violations.into_result()?;
 
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&call, &write, [id]).await?;
         let written = store::undelete(&mut db, &write, id, target.revision, &target.above()).await;
         let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
             let found = store::find(&mut db, id, true).await?;
@@ -203,8 +225,7 @@ impl Service {
             _ => None,
         };
 
-        let mut db = self.db.app.tenant(call.principal.tenant).await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&call, &write, [id]).await?;
         let target = Target { id, revision: None, field: "etag", caller: &call.principal };
         let written = store::set_password(&mut db, &write, id, hash.as_deref(), &target.above()).await;
         let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use super::{Hasher, Service};
 use crate::{
+    cache::Cache,
     config::{SecretKeys, Value},
     db::{Database, Pool},
     permissions::{Permissions, Role},
@@ -41,7 +42,8 @@ impl World {
         let options = database.url(Login::App).parse().unwrap();
         let app = Pool::new("stead_app", options, 8, Duration::from_secs(10));
         let seal = Seal::new(&SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap());
-        let service = Service::new(Database { app, platform: None }, Arc::new(seal), Hasher::new());
+        let cache = Cache::for_tests(&app);
+        let service = Service::new(Database { app, platform: None }, Arc::new(seal), cache, Hasher::new());
         let (tenant, permissions) = (TenantId::PLATFORM, Permissions::tenant());
         let mut world = World { database, service, tenant, role: None, permissions };
         world.tenant = world.another_tenant().await;

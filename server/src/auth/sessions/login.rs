@@ -16,9 +16,10 @@ use crate::{
         token::{Kind, Token},
         verify,
     },
+    cache::Touched,
     error::Error,
     principal::{AnonymousCall, TenantId},
-    users::Verdict,
+    users::{self, Verdict},
 };
 
 /// How often a password is looked at whose hash was replaced meanwhile, as two sign-ins at once do that renew it.
@@ -99,7 +100,10 @@ impl Service {
             user_agent: &call.facts.user_agent,
             limits: &self.limits,
         };
+        // The user tells when it was last signed in.
+        let writing = self.cache.writing(users::cached(tenant), Touched::of([*user])).await;
         let mut db = self.db.app.tenant(tenant).await?;
+        db.carry(writing);
         Ok(store::insert(&mut db, &opening).await?.map(|session| (session, token)))
     }
 

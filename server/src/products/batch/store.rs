@@ -76,6 +76,16 @@ pub(super) enum Batch {
     Delete(Targets),
 }
 
+impl Batch {
+    /// The products that it writes.
+    pub(super) fn ids(&self) -> &[Uuid] {
+        match self {
+            Batch::Create(ids, _) => ids,
+            Batch::Update(targets, _) | Batch::Delete(targets) => &targets.ids,
+        }
+    }
+}
+
 /// Which products, and at which revisions if it matters.
 #[derive(Default)]
 pub(super) struct Targets {

@@ -131,7 +131,14 @@ async fn a_sale_sent_again_is_one_sale() {
 async fn a_thousand_callers_buy_the_last_ten() {
     let world = World::new().await;
     let product = world.stocked(10).await;
-    let answers = join_all((0..1000).map(|_| world.adjust(&product.name, -1))).await;
+    let buy = async || loop {
+        match world.adjust(&product.name, -1).await {
+            // Whoever finds too many waiting before it did not run, and comes again.
+            Err(refused) if reason(&refused) == "DATABASE_POOL_EXHAUSTED" => tokio::task::yield_now().await,
+            answer => break answer,
+        }
+    };
+    let answers = join_all((0..1000).map(|_| buy())).await;
     let mut left: Vec<_> = answers.iter().flatten().map(|product| product.quantity).collect();
     left.sort_unstable();
     assert_eq!(left, (0..10).collect::<Vec<_>>());

@@ -215,8 +215,8 @@ impl Violations {
         id
     }
 
-    /// The paths of an update mask, in snake_case and each once: `settable` fields, keys below `facts` (`attributes.KEY`), or
-    /// `*` for every settable field that `all` lets through. Output-only paths are passed over (AIP-203).
+    /// The paths of an update mask, in snake_case and each once: `settable` fields, keys below `facts` (`attributes.KEY`; empty
+    /// where there are none), or `*` for every settable field that `all` lets through. Output-only paths are passed over (AIP-203).
     pub fn mask(
         &mut self,
         mask: prost_types::FieldMask,
@@ -226,7 +226,8 @@ impl Violations {
         all: impl Fn(&&str) -> bool,
     ) -> Vec<String> {
         let (mut paths, mut seen) = (Vec::new(), HashSet::new());
-        let mut choice = format!(": use {}, `{facts}.KEY` or `*`", settable.join(", "));
+        let keys = if facts.is_empty() { String::new() } else { format!(", `{facts}.KEY`") };
+        let mut choice = format!(": use {}{keys} or `*`", settable.join(", "));
         if mask.paths.len() > MASK_PATHS {
             let count = mask.paths.len();
             self.add("update_mask", format!("has {count} paths, more than {MASK_PATHS}: send `*` for all fields"));
@@ -247,7 +248,7 @@ impl Violations {
                 }
                 None if settable.contains(&field.as_str()) => take(field),
                 None if output_only.contains(&field.as_str()) => {}
-                Some(key) if field == facts && !key.is_empty() => take(format!("{field}.{key}")),
+                Some(key) if field == facts && !facts.is_empty() && !key.is_empty() => take(format!("{field}.{key}")),
                 _ => self.add(
                     "update_mask",
                     // What there is to choose from is told once.

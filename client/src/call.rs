@@ -24,6 +24,8 @@ use crate::{
 };
 
 /// Stands beside the answer to a write that was done before.
+/// How often the call has been tried before, as gRPC names it.
+const ATTEMPTS: &str = "grpc-previous-rpc-attempts";
 const REPLAY: &str = "stead-idempotent-replay";
 /// Further than any call goes, and still a time that can be added to now.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -88,10 +90,14 @@ impl Client {
     ) -> Result<(Response<Bytes>, u32), Error> {
         let deadline = Instant::now() + self.deadline.min(FOREVER);
         let mut history = History::default();
+        let mut failed = 0_u32;
         let result = retry::run(&mut history, deadline, repeatable(path, request_id), roll, |left| {
             let mut grpc = Grpc::new(self.raw.clone());
             let mut request = Request::new(body.clone());
             request.set_timeout(left);
+            // With the first attempt as well: what a limit promises to those who come again, no other call takes from them.
+            request.metadata_mut().insert(ATTEMPTS, failed.into());
+            failed += 1;
             async move {
                 grpc.ready().await.map_err(|fault| Status::from_error(fault.into()))?;
                 grpc.unary(request, PathAndQuery::from_static(path), BytesCodec).await

@@ -201,8 +201,9 @@ pub use search::{
     SuggestProducts, Suggestion,
 };
 pub use tenants::{
-    CreateTenant, DeleteTenant, GetTenant, LookupTenant, NewTenant, ResumeTenant, SuspendTenant, Tenant, TenantPatch,
-    TenantState, Tenants, UndeleteTenant, UpdateTenant,
+    CreateTenant, DeleteTenant, GetTenant, Limit, LimitSource, LimitsPatch, LookupTenant, NewTenant, ResumeTenant,
+    SuspendTenant, Tenant, TenantLimits, TenantPatch, TenantState, TenantUsage, Tenants, UndeleteTenant, UpdateTenant,
+    UpdateTenantLimits, Usage,
 };
 pub use users::{
     BatchGetUsers, CreateUser, DeleteUser, GetUser, LookupUser, NewUser, Role, SetUserPassword, UndeleteUser,

@@ -1,9 +1,13 @@
 //! Tenants: read, find, list, create, change, delete, bring back, suspend, resume.
-//! It leaves the values themselves to `models`, and who may do so to the service.
+//! It leaves the values themselves to `models`, limits and usage to `limits`, and who may do so to the service.
 
+mod limits;
 mod models;
 
-pub use self::models::{NewTenant, Tenant, TenantPatch, TenantState};
+pub use self::{
+    limits::{Limit, LimitSource, LimitsPatch, TenantLimits, TenantUsage, UpdateTenantLimits, Usage},
+    models::{NewTenant, Tenant, TenantPatch, TenantState},
+};
 
 use stead_api::v1;
 use uuid::Uuid;

@@ -45,6 +45,7 @@ const fn platform(name: &'static str, role: Role, allows: &'static str) -> Permi
 pub const TABLE: &[Permission] = &[
     tenant("audit.personal.read", Role::Admin, "see personal values in audit entries, addresses among them"),
     tenant("audit.read", Role::Admin, "read the tenant's audit log"),
+    tenant("cache.write", Role::Owner, "drop what servers keep of the tenant's answers"),
     tenant("keys.read", Role::Admin, "list API keys"),
     tenant("keys.write", Role::Admin, "make and revoke API keys"),
     tenant("products.cost.read", Role::Editor, "see and set what the tenant pays for a product"),
@@ -98,6 +99,11 @@ impl Permissions {
     /// Everything that a principal of a tenant may hold.
     pub fn tenant() -> Permissions {
         TABLE.iter().filter(|permission| !permission.platform).map(|permission| permission.name).collect()
+    }
+
+    /// The same bytes for the same permissions, within one version of the service.
+    pub fn digest(self) -> [u8; 8] {
+        self.0.to_be_bytes()
     }
 
     /// Everything.
@@ -173,7 +179,7 @@ mod tests {
         assert_eq!(editor.names().collect::<Vec<_>>(), ["products.cost.read", "products.read", "products.write"]);
         assert_eq!(owner, Permissions::tenant());
         let apart: Vec<_> = owner.names().filter(|name| !admin.allow(name)).collect();
-        assert_eq!(apart, ["users.owners.write"]);
+        assert_eq!(apart, ["cache.write", "users.owners.write"]);
     }
 
     #[test]

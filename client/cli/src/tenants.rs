@@ -1,16 +1,19 @@
-//! `stead tenants`: list, get, create, update, delete, undelete, suspend, resume.
-//! It leaves who may do so to the service.
+//! `stead tenants`: list, get, create, update, delete, undelete, suspend, resume; limits, usage, invalidate-cache.
+//! It leaves what limits look like to `limits`, and who may do so to the service.
+
+mod limits;
 
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use serde_json::{Map, Value};
 use stead_client::{Client, NewTenant, Tenant, TenantId, TenantPatch};
 
+use self::limits::LimitsCommand;
 use crate::{
     cli::{Choice, Window},
     deleted,
     failure::Failure,
-    output::{Column, Shown, maybe_time, time},
+    output::{Column, Shown, maybe_time, note, time},
     session::Session,
     values,
     writing::{Writing, if_there, nothing_to_delete, written},
@@ -23,6 +26,8 @@ Examples:
   stead tenants create --slug acme --display-name \"Acme Ltd\"
   stead tenants suspend acme --reason \"unpaid since May\"
   stead tenants resume acme
+  stead tenants limits set acme --rows 5000000 --burst plan
+  stead tenants usage
   stead tenants delete acme
   stead tenants undelete acme
   stead --tenant acme products list";
@@ -160,6 +165,21 @@ pub(crate) enum TenantsCommand {
         #[command(flatten)]
         writing: Writing,
     },
+    /// What a tenant may use, and whether its plan says so
+    #[command(subcommand)]
+    Limits(LimitsCommand),
+    /// Print what a tenant uses beside what it may use
+    Usage {
+        /// tenants/UUID, the slug, or `tenants/current` for your own
+        #[arg(value_name = "NAME_OR_SLUG", default_value = "tenants/current")]
+        tenant: String,
+    },
+    /// Drop what every server keeps of a tenant's answers, so that the next reads come from the database
+    InvalidateCache {
+        /// tenants/UUID, the slug, or `tenants/current` for your own
+        #[arg(value_name = "NAME_OR_SLUG", default_value = "tenants/current")]
+        tenant: String,
+    },
 }
 
 pub(crate) async fn run(session: &mut Session, command: TenantsCommand) -> Result<(), Failure> {
@@ -251,6 +271,16 @@ pub(crate) async fn run(session: &mut Session, command: TenantsCommand) -> Resul
             let id = writing.on(find(client, &tenant).await)?;
             written!(tenants.resume(id), writing, on: id, etag: etag)
         }
+        TenantsCommand::Limits(command) => return limits::run(session, command).await,
+        TenantsCommand::Usage { tenant } => {
+            let usage = tenants.usage(own_or(client, &tenant).await?).await?;
+            return session.output.one(&usage);
+        }
+        TenantsCommand::InvalidateCache { tenant } => {
+            tenants.invalidate_cache(own_or(client, &tenant).await?).await?;
+            note("nothing of it is kept any more: the next reads come from the database");
+            return Ok(());
+        }
     };
     session.output.one(&tenant)
 }
@@ -270,6 +300,15 @@ fn name(text: &str) -> Result<Name, Failure> {
         "tenants/current" => Ok(Name::Current),
         _ if text.starts_with("tenants/") => text.parse().map(Name::Id).map_err(Failure::usage),
         _ => Ok(Name::Slug),
+    }
+}
+
+/// None for the caller's own tenant.
+async fn own_or(client: &Client, text: &str) -> Result<Option<TenantId>, Failure> {
+    match name(text)? {
+        Name::Current => Ok(None),
+        Name::Id(id) => Ok(Some(id)),
+        Name::Slug => find(client, text).await.map(Some),
     }
 }
 

@@ -5,6 +5,8 @@
 //! journal entry and its request id; the platform's reserved row is neither listed nor changed; whoever may not read
 //! every tenant gets one answer for another's name and for a made-up one.
 
+mod cache;
+mod limits;
 mod model;
 mod service;
 mod store;

@@ -126,6 +126,11 @@ impl From<Tenant> for v1::Tenant {
     }
 }
 
+/// The tenant of a row.
+pub(super) fn tenant(id: Uuid) -> TenantId {
+    TenantId(id)
+}
+
 /// The id of a tenant to create.
 pub(super) fn new_id(id: &str, violations: &mut Violations) -> Uuid {
     let id = violations.new_id("tenant_id", id);

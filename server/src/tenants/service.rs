@@ -8,18 +8,22 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
+    cache,
     model::{self, ACTIVE, FIELDS, NewTenant, ORDERS, SUSPENDED, Tenant, TenantPatch},
     store::{self, TABLE},
 };
 use crate::{
+    cache::{Cache, Touched},
     db::{Database, TenantConnection},
     error::Error,
     etag,
     filter::{self, Filter},
     idempotency::{self, Outcome, Write},
+    limits::Limiter,
     listing::{self, List},
     mask::ReadMask,
     page::{Asked, Page},
+    plans::Plans,
     principal::{Call, Principal, TenantId},
     rules::Violations,
     seal::Seal,
@@ -28,14 +32,23 @@ use crate::{
 /// Tenants over gRPC.
 #[derive(Clone, Debug)]
 pub struct Service {
-    db: Database,
-    seal: Arc<Seal>,
+    pub(super) db: Database,
+    pub(super) seal: Arc<Seal>,
+    pub(super) cache: Cache,
+    pub(super) plans: Plans,
+    pub(super) limiter: Limiter,
 }
 
 impl Service {
     /// A service on the database; without its platform pool it answers for the caller's own tenant alone.
-    pub fn new(db: Database, seal: Arc<Seal>) -> Service {
-        Service { db, seal }
+    pub fn new(db: Database, seal: Arc<Seal>, cache: Cache, plans: Plans, limiter: Limiter) -> Service {
+        Service { db, seal, cache, plans, limiter }
+    }
+
+    /// A connection of the platform to write the tenant on.
+    pub(super) async fn connect(&self, write: &Write, id: Uuid) -> Result<TenantConnection, Error> {
+        let touched = (cache::GROUP, Touched::of([id]));
+        write.connect(self.db.platform()?, TenantId::PLATFORM, &self.cache, touched).await
     }
 
     async fn create(&self, call: Call, request: v1::CreateTenantRequest) -> Result<Response<v1::Tenant>, Error> {
@@ -46,8 +59,7 @@ impl Service {
         let new = NewTenant::read(request.tenant.unwrap_or_default(), &mut violations);
         violations.into_result()?;
 
-        let mut db = self.platform().await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&write, id).await?;
         let written = store::insert(&mut db, &write, id, &new).await;
         let outcome = idempotency::settle(&mut db, &self.seal, &write, written).await?;
         let outcome = outcome.ok_or_else(|| Error::internal("an insert wrote nothing"))?;
@@ -63,17 +75,21 @@ impl Service {
         let mask = ReadMask::read(request.read_mask, &mut violations);
         violations.into_result()?;
         let manages = call.principal.permissions.allow("tenants.read");
-        let mut db = if id == own.0 {
-            self.db.app.tenant(own).await?
-        } else if manages {
-            self.platform().await?
-        } else {
+        if id != own.0 && !manages {
             // Before anything is looked up: a stranger's tenant and one that never was are refused alike.
             return Err(Error::Forbidden("tenants.read"));
+        }
+        let tenant = match request.show_deleted && manages {
+            true => self.find(own, id).await?.map(v1::Tenant::from),
+            false => cache::one(self, &call, id).await?,
         };
-        let shown = |tenant: &Tenant| tenant.delete_time.is_none() || request.show_deleted && manages;
-        let tenant = store::find(&mut db, id).await?.filter(shown).ok_or_else(|| missing(id))?;
-        Ok(Response::new(mask.applied(tenant.into())))
+        Ok(Response::new(mask.applied(tenant.ok_or_else(|| missing(id))?)))
+    }
+
+    /// A tenant, a deleted one too: a caller's own as its tenant sees it, another as the platform does.
+    pub(super) async fn find(&self, own: TenantId, id: Uuid) -> Result<Option<Tenant>, Error> {
+        let mut db = if id == own.0 { self.db.app.tenant(own).await? } else { self.platform().await? };
+        Ok(store::find(&mut db, id).await?)
     }
 
     async fn lookup(&self, _call: Call, request: v1::LookupTenantRequest) -> Result<Response<v1::Tenant>, Error> {
@@ -92,9 +108,22 @@ impl Service {
         call: Call,
         request: v1::ListTenantsRequest,
     ) -> Result<Response<v1::ListTenantsResponse>, Error> {
+        let listed = match request.page_token.is_empty() && !request.show_deleted {
+            true => cache::first_page(self, &call, &request).await?,
+            false => self.page(&call, &request).await?,
+        };
+        Ok(Response::new(listed))
+    }
+
+    /// A page as it stands in PostgreSQL.
+    pub(super) async fn page(
+        &self,
+        call: &Call,
+        request: &v1::ListTenantsRequest,
+    ) -> Result<v1::ListTenantsResponse, Error> {
         let mut violations = Violations::default();
         let filter = Filter::read(&request.filter, FIELDS, &call.principal.permissions, &mut violations);
-        let mask = ReadMask::read(request.read_mask, &mut violations);
+        let mask = ReadMask::read(request.read_mask.clone(), &mut violations);
         let count = listing::count_mode(request.count_mode, &mut violations);
         let asked = Asked {
             method: call.method.path,
@@ -115,7 +144,7 @@ impl Service {
                 mask.applied(tenant.into())
             });
         let (total_size, total_size_kind) = (total.size, total.kind);
-        Ok(Response::new(v1::ListTenantsResponse { tenants, next_page_token, total_size, total_size_kind }))
+        Ok(v1::ListTenantsResponse { tenants, next_page_token, total_size, total_size_kind })
     }
 
     async fn update(&self, call: Call, request: v1::UpdateTenantRequest) -> Result<Response<v1::Tenant>, Error> {
@@ -130,8 +159,7 @@ impl Service {
         let patch = TenantPatch::read(tenant, request.update_mask, &mut violations);
         violations.into_result()?;
 
-        let mut db = self.platform().await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&write, id).await?;
         let written = store::update(&mut db, &write, id, revision, &patch).await;
         let outcome = match (idempotency::settle(&mut db, &self.seal, &write, written).await?, new) {
             (None, Some(new)) => self.create_missing(&mut db, &write, id, new, &patch).await?,
@@ -172,8 +200,7 @@ impl Service {
         let revision = etag::expected(&manager(&call), id, &request.etag);
         violations.into_result()?;
 
-        let mut db = self.platform().await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&write, id).await?;
         let written = store::delete(&mut db, &write, id, revision).await.map(|deleted| deleted.map(Some));
         let outcome = match idempotency::settle(&mut db, &self.seal, &write, written).await? {
             Some(outcome) => outcome,
@@ -199,8 +226,7 @@ impl Service {
         let revision = etag::expected(&manager(&call), id, &request.etag);
         violations.into_result()?;
 
-        let mut db = self.platform().await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&write, id).await?;
         let written = store::undelete(&mut db, &write, id, revision).await;
         let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
             let found = store::find(&mut db, id).await?;
@@ -243,8 +269,7 @@ impl Service {
         revision: Option<i64>,
         state: &str,
     ) -> Result<Response<v1::Tenant>, Error> {
-        let mut db = self.platform().await?;
-        write.begin(&mut db).await?;
+        let mut db = self.connect(&write, id).await?;
         let written = store::set_state(&mut db, &write, id, revision, state).await;
         let Some(outcome) = idempotency::settle(&mut db, &self.seal, &write, written).await? else {
             return Err(self.refusal(&mut db, &write, id, revision).await?);
@@ -254,12 +279,12 @@ impl Service {
     }
 
     /// A connection of the platform; in the reserved tenant's context even while an operator acts inside another.
-    async fn platform(&self) -> Result<TenantConnection, Error> {
+    pub(super) async fn platform(&self) -> Result<TenantConnection, Error> {
         self.db.platform()?.tenant(TenantId::PLATFORM).await
     }
 
     /// Why a write found no row to write.
-    async fn refusal(
+    pub(super) async fn refusal(
         &self,
         db: &mut TenantConnection,
         write: &Write,
@@ -276,7 +301,7 @@ impl Service {
 }
 
 /// The caller as one who manages tenants: what a tenant demands of writes inside it does not bind writes of the tenant.
-fn manager(call: &Call) -> Principal {
+pub(super) fn manager(call: &Call) -> Principal {
     Principal { require_etag: false, ..call.principal.clone() }
 }
 
@@ -290,7 +315,7 @@ fn whole(tenant: v1::Tenant, id: Uuid) -> Result<NewTenant, Error> {
     violations.into_result().map(|()| new)
 }
 
-fn missing(id: Uuid) -> Error {
+pub(super) fn missing(id: Uuid) -> Error {
     Error::NotFound { kind: "tenant", name: TenantId(id).to_string() }
 }
 
@@ -351,5 +376,24 @@ impl TenantService for Service {
 
     async fn resume_tenant(&self, request: Request<v1::ResumeTenantRequest>) -> Answer<v1::Tenant> {
         Ok(self.resume(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn get_tenant_limits(&self, request: Request<v1::GetTenantLimitsRequest>) -> Answer<v1::TenantLimits> {
+        Ok(self.limits(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn update_tenant_limits(&self, request: Request<v1::UpdateTenantLimitsRequest>) -> Answer<v1::TenantLimits> {
+        Ok(self.update_limits(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn get_tenant_usage(&self, request: Request<v1::GetTenantUsageRequest>) -> Answer<v1::TenantUsage> {
+        Ok(self.usage(Call::of(&request)?, request.into_inner()).await?)
+    }
+
+    async fn invalidate_cache(
+        &self,
+        request: Request<v1::InvalidateCacheRequest>,
+    ) -> Answer<v1::InvalidateCacheResponse> {
+        Ok(self.invalidate(Call::of(&request)?, request.into_inner()).await?)
     }
 }

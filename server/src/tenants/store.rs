@@ -6,7 +6,10 @@
 
 use uuid::Uuid;
 
-use super::model::{NewTenant, Tenant, TenantPatch};
+use super::{
+    limits::{Limited, LimitsPatch, Stored},
+    model::{NewTenant, Tenant, TenantPatch},
+};
 use crate::{
     db::TenantConnection,
     idempotency::Write,
@@ -151,4 +154,47 @@ pub(super) async fn set_state(
     )
     .fetch_optional(db)
     .await
+}
+
+/// A live tenant's plan, and what it has over it.
+pub(super) async fn find_limits(db: &mut TenantConnection, id: Uuid) -> Result<Option<Limited>> {
+    sqlx::query_file_as!(Limited, "src/tenants/find_limits.sql", id).fetch_optional(db).await
+}
+
+pub(super) async fn update_limits(
+    db: &mut TenantConnection,
+    write: &Write,
+    id: Uuid,
+    revision: Option<i64>,
+    patch: &LimitsPatch,
+) -> Result<Option<Limited>> {
+    sqlx::query_file_as!(
+        Limited,
+        "src/tenants/update_limits.sql",
+        write.facts,
+        id,
+        revision,
+        patch.rate_per_second.is_some(),
+        patch.rate_per_second.flatten(),
+        patch.burst.is_some(),
+        patch.burst.flatten(),
+        patch.calls_in_flight.is_some(),
+        patch.calls_in_flight.flatten(),
+        patch.rows.is_some(),
+        patch.rows.flatten(),
+        patch.bytes.is_some(),
+        patch.bytes.flatten(),
+        write.subject,
+        write.method,
+        write.request_id,
+        write.mark,
+    )
+    .fetch_optional(db)
+    .await
+}
+
+/// What the tenant of the connection stores.
+pub(super) async fn find_usage(db: &mut TenantConnection) -> Result<Stored> {
+    let tenant = db.tenant().0;
+    sqlx::query_file_as!(Stored, "src/tenants/find_usage.sql", tenant).fetch_one(db).await
 }

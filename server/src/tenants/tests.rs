@@ -14,9 +14,12 @@ use uuid::Uuid;
 
 use super::Service;
 use crate::{
+    cache::Cache,
     config::{SecretKeys, Value},
     db::{Database, Pool},
+    limits::Limiter,
     permissions::Permissions,
+    plans::Plans,
     principal::{Call, TenantId},
     seal::Seal,
 };
@@ -103,7 +106,8 @@ impl World {
 
 fn service(db: Database) -> Service {
     let seal = Seal::new(&SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap());
-    Service::new(db, Arc::new(seal))
+    let cache = Cache::for_tests(&db.app);
+    Service::new(db, Arc::new(seal), cache, Plans::default(), Limiter::new(None))
 }
 
 fn inner<T>(answer: Result<Response<T>, Status>) -> Result<T, Status> {

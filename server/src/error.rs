@@ -8,9 +8,12 @@ use std::{borrow::Cow, error::Error as StdError, time::Duration};
 
 use tonic::Code;
 
-use crate::rules::Violations;
+use crate::{principal::TenantId, rules::Violations};
 
 pub(crate) use database::{cannot_connect, lacks_month};
+
+/// The least that a caller waits who was refused because too many calls were in flight.
+const BUSY: Duration = Duration::from_millis(200);
 
 type Source = Box<dyn StdError + Send + Sync>;
 
@@ -69,6 +72,19 @@ pub enum Error {
     /// Too much of what is limited; later there is room again.
     #[error("too many attempts: try again in {:.0} s", retry_after.as_secs_f64().ceil())]
     Throttled { reason: &'static str, retry_after: Duration },
+    /// The tenant's calls come faster than its limit allows; its units are there when it has waited.
+    #[error(
+        "calls come faster than {rate_per_second} units a second, {burst} at once, allow: try again as soon as this answer says"
+    )]
+    RateLimited { payer: TenantId, rate_per_second: u32, burst: u32, retry_after: Duration },
+    /// The tenant has as much as it may; more time changes nothing.
+    #[error(
+        "the tenant has {used} of {limit} {quota} already: delete what is not needed, or ask the platform's operator for more"
+    )]
+    QuotaExhausted { tenant: String, quota: &'static str, limit: u64, used: u64 },
+    /// As many calls as may be are in flight; it surely did not run.
+    #[error("too many calls are in flight: wait for answers before asking more, and try this again after a pause")]
+    Busy { reason: &'static str, retry_after: Duration },
     /// The answer did not come in time.
     #[error("the answer was not ready by the deadline")]
     DeadlineExceeded,
@@ -139,6 +155,11 @@ impl Error {
         Error::Unavailable { reason, executed: Executed::No, source: None }
     }
 
+    /// Too many calls are in flight. Each caller is told another pause, so that they do not all come back as one.
+    pub fn busy(reason: &'static str) -> Error {
+        Error::Busy { reason, retry_after: BUSY.mul_f64(1.0 + rand::random::<f64>()) }
+    }
+
     /// One broken rule.
     pub fn invalid(field: impl Into<String>, rule: impl Into<String>) -> Error {
         let mut violations = Violations::default();
@@ -190,6 +211,21 @@ impl Error {
             ),
             Error::Precondition { reason, .. } => (Code::FailedPrecondition, reason, vec![]),
             Error::Throttled { reason, .. } => (Code::ResourceExhausted, reason, vec![]),
+            Error::RateLimited { rate_per_second, burst, .. } => (
+                Code::ResourceExhausted,
+                "RATE_LIMITED",
+                vec![
+                    ("limit", rate_per_second.to_string()),
+                    ("unit", "units per second".into()),
+                    ("burst", burst.to_string()),
+                ],
+            ),
+            Error::QuotaExhausted { quota, limit, used, .. } => (
+                Code::ResourceExhausted,
+                "QUOTA_EXHAUSTED",
+                vec![("quota", (*quota).into()), ("limit", limit.to_string()), ("used", used.to_string())],
+            ),
+            Error::Busy { reason, .. } => (Code::Unavailable, reason, vec![("executed", "false".into())]),
             Error::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED", vec![]),
             Error::Unavailable { reason, executed, .. } => {
                 let executed = if *executed == Executed::No { "false" } else { "unknown" };
@@ -211,7 +247,9 @@ impl Error {
         match self {
             Error::Unavailable { .. } => Some(Duration::from_millis(200)),
             // In the milliseconds that are told: who waits that long does not come too early.
-            Error::Throttled { retry_after, .. } => {
+            Error::Throttled { retry_after, .. }
+            | Error::RateLimited { retry_after, .. }
+            | Error::Busy { retry_after, .. } => {
                 Some(Duration::from_millis(retry_after.as_nanos().div_ceil(1_000_000) as u64))
             }
             _ => None,

@@ -1,16 +1,26 @@
 //! Who calls, and the facts of the call that the journal keeps: the only source of a tenant id.
 //! It leaves verifying credentials to `auth` and checking permissions of a method to the stack.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering::Relaxed},
+    },
+};
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use stead_api::Method;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
     error::Error,
+    limits::Limits,
     permissions::{Permissions, Role},
+    plans::UNLIMITED,
 };
 
 /// The id of a tenant; made from a verified credential, or from a row of `tenants` by the platform.
@@ -47,6 +57,8 @@ pub struct Principal {
     pub credential: Credential,
     /// When the credential stops working.
     pub expire_time: Option<DateTime<Utc>>,
+    /// What the caller's tenant may ask for; of an operator the platform, whatever tenant it acts in.
+    pub limits: Limits,
 }
 
 /// What a caller proved to be itself with.
@@ -82,10 +94,11 @@ impl Principal {
         Role::ALL.into_iter().rev().find(|role| self.lacks(Some(*role)).is_none())
     }
 
-    /// The first permission that a role brings and the caller lacks.
+    /// The first permission that a role brings and the caller lacks; one over what is stored before one over what is cached.
     fn lacks(&self, role: Option<Role>) -> Option<&'static str> {
         let brought = role.map(Role::permissions).unwrap_or_default().and(Permissions::tenant());
-        brought.names().find(|name| !self.permissions.allow(name))
+        let mut lacking = brought.names().filter(|name| !self.permissions.allow(name));
+        lacking.next().map(|first| if first == "cache.write" { lacking.next().unwrap_or(first) } else { first })
     }
 
     /// Whether the caller may make or end a credential of somebody with these roles.
@@ -110,6 +123,43 @@ pub struct Call {
     pub deadline: Instant,
     /// What the caller and the network say of the call.
     pub facts: Facts,
+    /// How it reads, and where its answer came from.
+    pub reading: Reading,
+}
+
+/// How a call reads, and where its answer came from; clones share the latter.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// Whether the answer has to come from PostgreSQL (`stead-consistency: strong`).
+    pub strong: bool,
+    pub(crate) outcome: Arc<AtomicU8>,
+}
+
+/// Where an answer came from, as `stead-cache` says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// From PostgreSQL, because nothing else was asked.
+    Bypass,
+    /// From a tier of the cache, or from another call's read.
+    Hit,
+    /// From PostgreSQL, because no tier had it.
+    Miss,
+}
+
+impl Reading {
+    /// Says where the answer came from.
+    pub fn tell(&self, outcome: Outcome) {
+        self.outcome.store(outcome as u8, Relaxed);
+    }
+
+    /// What was said, as metadata has it.
+    pub fn told(&self) -> &'static str {
+        match self.outcome.load(Relaxed) {
+            1 => "hit",
+            2 => "miss",
+            _ => "bypass",
+        }
+    }
 }
 
 /// One call of a method that takes strangers: nobody is behind it yet.
@@ -151,9 +201,14 @@ impl Call {
         name(self.method)
     }
 
-    /// What the journal's triggers read from `stead.request`.
+    /// What triggers read from `stead.request`: the journal's who called, those that count what is stored its quotas.
     pub fn journal_facts(&self, request_id: Option<Uuid>) -> String {
-        self.facts.journal(&self.principal.subject, self.method_name(), request_id)
+        let Limits { rows, bytes, .. } = self.principal.limits;
+        let quota = |quota: u64| Some(quota).filter(|quota| *quota < UNLIMITED);
+        let mut facts = self.facts.journal(&self.principal.subject, self.method_name(), request_id);
+        facts["quota_rows"] = quota(rows).into();
+        facts["quota_bytes"] = quota(bytes).into();
+        facts.to_string()
     }
 }
 
@@ -166,12 +221,12 @@ impl AnonymousCall {
 
     /// What the journal's triggers read from `stead.request`; the actor is whom the call turned out to come from.
     pub fn journal_facts(&self, actor: &str) -> String {
-        self.facts.journal(actor, name(self.method), None)
+        self.facts.journal(actor, name(self.method), None).to_string()
     }
 }
 
 impl Facts {
-    fn journal(&self, actor: &str, method: &str, request_id: Option<Uuid>) -> String {
+    fn journal(&self, actor: &str, method: &str, request_id: Option<Uuid>) -> Value {
         serde_json::json!({
             "actor": actor,
             "method": method,
@@ -181,7 +236,6 @@ impl Facts {
             "user_agent": self.user_agent,
             "reason": self.reason,
         })
-        .to_string()
     }
 }
 
@@ -203,10 +257,12 @@ impl Call {
                 role: None,
                 credential: Credential::ApiKey(Uuid::nil()),
                 expire_time: None,
+                limits: Limits::default(),
             },
             method: stead_api::method(&format!("/stead.v1.{method}")).expect("a method of the contract"),
             deadline: Instant::now() + std::time::Duration::from_secs(10),
             facts: Facts { trace_id: "0af7651916cd43dd8448eb211c80319c".into(), ..Facts::default() },
+            reading: Reading::default(),
         }
     }
 

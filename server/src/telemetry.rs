@@ -21,9 +21,13 @@ use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::config;
 
+mod caches;
+mod limits;
 mod lines;
 mod metrics;
 
+pub use caches::{cache_read, cache_refreshed, cache_refused, redis_asked, redis_open, watch_cache};
+pub use limits::{CallInFlight, call_in_flight, call_limited, limited_alone, slice_asked, units_spent};
 pub use lines::Lines;
 pub use metrics::{Metrics, OpenConnection, PoolState, metrics, scrape, watch_pool};
 

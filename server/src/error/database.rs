@@ -1,6 +1,8 @@
 //! What PostgreSQL said, as the error it means.
 //! It leaves codes and reasons to the table.
 
+use sqlx::postgres::PgDatabaseError;
+
 use super::{Error, Executed, Source};
 use crate::rules;
 
@@ -21,7 +23,8 @@ impl From<sqlx::Error> for Error {
             "23514" if lacks_month(&error) => unavailable("JOURNAL_MONTH_MISSING", Executed::No, error),
             "23505" => taken(database.constraint().unwrap_or_default()).unwrap_or_else(|| Error::internal(error)),
             "23514" | "22003" => {
-                broken(database.constraint().unwrap_or_default()).unwrap_or_else(|| Error::internal(error))
+                let broken = broken(database.constraint().unwrap_or_default()).or_else(|| exhausted(&error));
+                broken.unwrap_or_else(|| Error::internal(error))
             }
             "57014" => Error::DeadlineExceeded,
             "42501" => unavailable("TENANT_CONTEXT_LOST", Executed::No, error),
@@ -61,6 +64,21 @@ fn broken(constraint: &str) -> Option<Error> {
         reason: "BOUND_EXCEEDED",
         words: format!("{field} {}", rules::TOO_MUCH_TOGETHER).into(),
     })
+}
+
+/// What the triggers that count what is stored refuse; they tell the tenant, what it has and what it may.
+fn exhausted(error: &sqlx::Error) -> Option<Error> {
+    let refused = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+    let quota = match refused.constraint()? {
+        "tenant_usage_rows_check" => "rows",
+        "tenant_usage_bytes_check" => "bytes",
+        _ => return None,
+    };
+    let mut told = refused.detail()?.split(' ');
+    let tenant = format!("tenants/{}", told.next()?);
+    let used = told.next()?.parse().ok()?;
+    let limit = told.nth(1)?.parse().ok()?;
+    Some(Error::QuotaExhausted { tenant, quota, limit, used })
 }
 
 /// Whether the journal has no partition for the entry's month: the change went with its entry, and is undone.

@@ -8,7 +8,8 @@ use prost::Message;
 use prost_types::{Any, Duration};
 use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::pb::{
-    self, BadRequest, PreconditionFailure, ResourceInfo, RetryInfo, bad_request::FieldViolation, precondition_failure,
+    self, BadRequest, PreconditionFailure, QuotaFailure, ResourceInfo, RetryInfo, bad_request::FieldViolation,
+    precondition_failure, quota_failure,
 };
 
 use super::Error;
@@ -60,6 +61,7 @@ impl From<Error> for Status {
             details = vec![info(metadata), any("BadRequest", &BadRequest { field_violations })];
         }
         details.extend(error.detail());
+        details.extend(error.quota());
         let status = pb::Status { code: code.into(), message: message.clone(), details };
         let mut status = Status::with_details(code, message, status.encode_to_vec().into());
         if let Some(pushback) = error.pushback() {
@@ -113,12 +115,27 @@ impl Error {
         })
     }
 
+    /// Which limit is used up, and whose it is.
+    fn quota(&self) -> Option<Any> {
+        let (subject, description) = match self {
+            Error::RateLimited { payer, rate_per_second, burst, .. } => {
+                (payer.to_string(), format!("{rate_per_second} units per second, {burst} at once"))
+            }
+            Error::QuotaExhausted { tenant, quota, limit, .. } => (tenant.clone(), format!("{limit} {quota}")),
+            _ => return None,
+        };
+        let violation = quota_failure::Violation { subject, description, ..Default::default() };
+        Some(any("QuotaFailure", &QuotaFailure { violations: vec![violation] }))
+    }
+
     /// What clients that retry by themselves are told: milliseconds to wait, or less than zero where asking again would come
     /// to the same.
     fn pushback(&self) -> Option<MetadataValue<tonic::metadata::Ascii>> {
         match self.retry_delay() {
             Some(delay) => Some(MetadataValue::from(delay.as_millis() as u64)),
-            None if matches!(self, Error::ResultTooLarge { .. }) => Some(MetadataValue::from_static("-1")),
+            None if matches!(self, Error::ResultTooLarge { .. } | Error::QuotaExhausted { .. }) => {
+                Some(MetadataValue::from_static("-1"))
+            }
             None => None,
         }
     }

@@ -11,13 +11,13 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::timeout_at;
 
-use super::{Stack, deadline::Deadline, refuse, vigil};
+use super::{Stack, deadline::Deadline, refuse, trace::CACHE, vigil};
 use crate::{
     error::Error,
-    principal::{AnonymousCall, Call, Facts, Principal, TenantId},
+    principal::{AnonymousCall, Call, Facts, Principal, Reading, TenantId},
     rules::hyphenated,
 };
 
@@ -40,10 +40,17 @@ pub(super) async fn layer(State(stack): State<Stack>, mut request: Request, next
         Err(error) => return refuse(error),
     };
     let Some(method) = method else { return next.run(request).await };
+    let reading = match reading(request.headers()) {
+        Ok(reading) => reading,
+        Err(error) => return refuse(error),
+    };
     let (deadline, facts) = taken(&mut request);
-    request.extensions_mut().insert(Call { principal, method, deadline, facts });
+    let told = reading.clone();
+    request.extensions_mut().insert(Call { principal, method, deadline, facts, reading });
     if !method.streaming {
-        return next.run(request).await;
+        let mut response = next.run(request).await;
+        response.headers_mut().insert(CACHE, HeaderValue::from_static(told.told()));
+        return response;
     }
     let asked = Arc::new((stack, request.headers().clone()));
     let holds = move || {
@@ -60,6 +67,16 @@ fn taken(request: &mut Request) -> (tokio::time::Instant, Facts) {
     let facts = extensions.remove::<Facts>().unwrap_or_default();
     let deadline = extensions.get::<Deadline>().map_or_else(tokio::time::Instant::now, |deadline| deadline.0);
     (deadline, facts)
+}
+
+/// How the caller wants to read.
+fn reading(headers: &HeaderMap) -> Result<Reading, Error> {
+    let mut asked = headers.get_all("stead-consistency").iter();
+    match (asked.next(), asked.next()) {
+        (None, _) => Ok(Reading::default()),
+        (Some(strong), None) if strong == "strong" => Ok(Reading { strong: true, ..Reading::default() }),
+        _ => Err(Error::invalid("metadata.stead-consistency", "is not `strong`: send that, or leave it out")),
+    }
 }
 
 async fn principal(stack: &Stack, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Principal, Error> {

@@ -34,6 +34,7 @@ use crate::{
         Now, REFUSED, Verifier,
         keys::{self, Holder, NewKey},
     },
+    cache::Cache,
     config::{SecretKeys, Value},
     db::{Database, Pool},
     error::Error,
@@ -112,7 +113,8 @@ async fn an_import_stops_within_a_second_of_its_tenants_suspension_and_goes_on_a
         }
     };
     let seal = Arc::new(Seal::new(&SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap()));
-    let routes = Routes::new(ProductServiceServer::new(products::Service::new(db, seal))).into_axum_router();
+    let cache = Cache::for_tests(&db.app);
+    let routes = Routes::new(ProductServiceServer::new(products::Service::new(db, seal, cache))).into_axum_router();
     let services = routes.layer(from_fn(move |mut request: Request, next: Next| {
         let call = Call::for_tests(tenant, Permissions::tenant(), "ProductService/ImportProducts");
         request.extensions_mut().insert(call);

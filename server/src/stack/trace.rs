@@ -27,6 +27,9 @@ use crate::{error::Error, principal::Facts, telemetry};
 /// The client's and the caller's own words are kept up to this many characters.
 const WORDS: usize = 200;
 
+/// Where an answer came from.
+pub(super) const CACHE: &str = "stead-cache";
+
 /// The address that a connection came from.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
@@ -46,9 +49,12 @@ pub(super) async fn layer(mut request: Request, next: Next) -> Response {
         }
         Err(error) => refuse(error),
     };
-    if let Ok(trace_id) = trace_header {
+    if let Ok(mut trace_id) = trace_header {
+        // Never indexed (RFC 7541, 7.1.3): in the table of headers what is new each time pushes out what is not.
+        trace_id.set_sensitive(true);
         response.headers_mut().insert("stead-trace-id", trace_id);
     }
+    response.headers_mut().entry(CACHE).or_insert(HeaderValue::from_static("bypass"));
     match code(response.headers()) {
         Some(code) => {
             told.code = code;

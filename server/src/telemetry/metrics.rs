@@ -108,6 +108,8 @@ pub(super) fn start() -> anyhow::Result<()> {
     let provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build();
     let meter = provider.meter(SERVICE);
     watch_all_pools(&meter);
+    super::caches::start(&meter);
+    super::limits::start(&meter);
     let running = Running { registry, metrics: Metrics::new(&meter), _provider: provider };
     RUNNING.set(running).map_err(|_| anyhow::anyhow!("telemetry has been started before"))
 }

@@ -5,6 +5,7 @@
 //! `store`, one statement on a connection of [`db`] that is in the tenant's context → back. Errors are [`error::Error`]
 //! until the edge.
 
+pub mod cache;
 pub mod config;
 pub mod db;
 pub mod error;
@@ -14,11 +15,14 @@ pub mod filter;
 pub mod idempotency;
 pub mod ids;
 pub mod journal;
+pub mod limits;
 pub mod listing;
 pub mod mask;
 pub mod page;
 pub mod permissions;
+pub mod plans;
 pub mod principal;
+pub mod redis;
 pub mod rules;
 pub mod schema;
 pub mod seal;
@@ -46,15 +50,22 @@ use stead_api::servers::{
     product_service_server::ProductServiceServer, search_service_server::SearchServiceServer,
     tenant_service_server::TenantServiceServer, user_service_server::UserServiceServer,
 };
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 use tonic::service::Routes;
 
 use crate::{
     admin::Readiness,
     auth::{Issuers, Verifier},
+    cache::Cache,
     config::{Config, MESSAGE_BYTES},
     db::{Database, Pool},
+    limits::Limiter,
     listener::{Certificate, Listener},
+    plans::Plans,
+    redis::Redis,
     seal::Seal,
     stack::Stack,
 };
@@ -76,6 +87,8 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     };
     let issuers = Issuers::open(config.issuance.issuers.clone())
         .map_err(|faults| anyhow::anyhow!("the issuers have changed since they were checked: {}", faults.join("; ")))?;
+    let plans = Plans::open(config.tenancy.plans.as_deref())
+        .map_err(|faults| anyhow::anyhow!("the plans have changed since they were checked: {}", faults.join("; ")))?;
     let db = database(config)?;
     let mut stop = pin!(stop);
     tokio::select! {
@@ -87,8 +100,13 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     let (halt, halted) = watch::channel(());
     let admin = tokio::spawn(admin::serve(side, ready, closed(halted.clone())));
     let upkeep = tokio::spawn(upkeep::run(db.clone(), config.retention.months(), closed(halted.clone())));
-    let (health, services) = services(config, &db);
-    let services = stack::around(services, stack(config, &db, issuers.clone()));
+    let seal = Arc::new(Seal::new(&config.secrets.secret_keys));
+    let (cache, redis) = cache(config, &db, &seal).await?;
+    let following = redis.clone().map(|redis| tokio::spawn(redis.run(closed(halted.clone()))));
+    let keeping = tokio::spawn(cache.clone().run(closed(halted.clone())));
+    let limiter = Limiter::new(redis);
+    let (health, services) = services(config, &db, &seal, &cache, (&plans, &limiter));
+    let services = stack::around(services, stack(config, &db, issuers.clone(), plans, limiter));
     let issuers = tokio::spawn(issuers.follow(closed(halted.clone())));
     tracing::info!(grpc = %config.listening.listen, http = %config.listening.admin_listen, "serving");
     let probe = tokio::spawn(probe(db.clone(), readiness.clone(), health.clone()));
@@ -103,12 +121,29 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     };
     let (limits, grace) = (config.connections.clone(), config.calls.shutdown_grace);
     Listener { socket: gate, certificate, limits, grace }.serve(services, stopping).await;
-    drop(halt);
     upkeep.abort();
     issuers.abort();
     db.rest(REST).await;
+    // What was written last is told to the other servers while the ways to them are open.
+    cache.rest(REST).await;
+    drop(halt);
+    _ = keeping.await;
+    if let Some(following) = following {
+        _ = following.await;
+    }
     admin.await.context("the side port ended badly")?;
     Ok(())
+}
+
+/// The cache, and the way to Redis if there is one; both are idle until they run.
+async fn cache(config: &Config, db: &Database, seal: &Arc<Seal>) -> anyhow::Result<(Cache, Option<Redis>)> {
+    let settings = &config.caching;
+    let (database, epoch) = db.app.cache_epoch(false).await?;
+    let namespace = format!("{database:x}");
+    let redis = settings.redis_url.as_ref().map(|url| Redis::new(url, &namespace)).transpose()?;
+    let (memory, life) = (settings.cache_memory.get(), settings.cache_lifetime);
+    let cache = Cache::new(memory, life, redis.clone(), Arc::clone(seal), db.app.clone(), epoch);
+    Ok((cache, redis))
 }
 
 /// Refuses to serve on a database where the fences do not stand.
@@ -151,10 +186,12 @@ fn database(config: &Config) -> anyhow::Result<Database> {
     Ok(Database { app, platform })
 }
 
-fn stack(config: &Config, db: &Database, issuers: Issuers) -> Stack {
+fn stack(config: &Config, db: &Database, issuers: Issuers, plans: Plans, limiter: Limiter) -> Stack {
     Stack {
-        verifier: Verifier::trusting(db.clone(), issuers),
+        verifier: Verifier::trusting(db.clone(), issuers, plans),
         db: db.clone(),
+        limiter,
+        places: Arc::new(Semaphore::new(config.calls.calls_in_flight.get())),
         default_deadline: config.calls.default_deadline,
         maximum_deadline: config.calls.maximum_deadline,
         open_health: config.calls.open_health,
@@ -162,23 +199,28 @@ fn stack(config: &Config, db: &Database, issuers: Issuers) -> Stack {
 }
 
 /// The one list of services.
-fn services(config: &Config, db: &Database) -> (tonic_health::server::HealthReporter, axum::Router) {
-    let seal = Arc::new(Seal::new(&config.secrets.secret_keys));
+fn services(
+    config: &Config,
+    db: &Database,
+    seal: &Arc<Seal>,
+    cache: &Cache,
+    (plans, limiter): (&Plans, &Limiter),
+) -> (tonic_health::server::HealthReporter, axum::Router) {
     // One for all who hash, or they would together take more cores than there are.
     let hasher = users::Hasher::new();
     macro_rules! bounded {
         ($server:ident, $domain:ident $(, $more:expr)*) => {
-            $server::new($domain::Service::new(db.clone(), Arc::clone(&seal) $(, $more)*))
+            $server::new($domain::Service::new(db.clone(), Arc::clone(seal) $(, $more)*))
                 .max_decoding_message_size(MESSAGE_BYTES)
                 .max_encoding_message_size(MESSAGE_BYTES)
         };
     }
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::new(health_service)
-        .add_service(bounded!(TenantServiceServer, tenants))
-        .add_service(bounded!(UserServiceServer, users, hasher.clone()))
-        .add_service(bounded!(AuthServiceServer, auth, hasher, config.sessions.clone()))
-        .add_service(bounded!(ProductServiceServer, products))
+        .add_service(bounded!(TenantServiceServer, tenants, cache.clone(), plans.clone(), limiter.clone()))
+        .add_service(bounded!(UserServiceServer, users, cache.clone(), hasher.clone()))
+        .add_service(bounded!(AuthServiceServer, auth, cache.clone(), hasher, config.sessions.clone()))
+        .add_service(bounded!(ProductServiceServer, products, cache.clone()))
         .add_service(bounded!(SearchServiceServer, search))
         .add_service(bounded!(AuditServiceServer, audit));
     if config.calls.reflection {

@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,9 +20,13 @@ use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::{
+    cache::Cache,
     config::{Config, Sources},
+    limits::Limiter,
     permissions::Permissions,
+    plans::Plans,
     principal::{AnonymousCall, Call, Facts, TenantId},
+    seal::Seal,
 };
 
 /// What hashes passwords takes its turn once in so many rounds.
@@ -50,7 +55,9 @@ fn services() -> axum::Router {
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let config: Config = Sources { environment, ..Sources::default() }.resolve().expect("a configuration");
     let db = crate::database(&config).expect("pools of nothing");
-    crate::services(&config, &db).1
+    let seal = Arc::new(Seal::new(&config.secrets.secret_keys));
+    let (cache, plans, limiter) = (Cache::for_tests(&db.app), Plans::default(), Limiter::new(None));
+    crate::services(&config, &db, &seal, &cache, (&plans, &limiter)).1
 }
 
 /// What a call came to.

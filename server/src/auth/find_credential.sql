@@ -4,7 +4,10 @@ select
   current_setting('stead.tenant', true) as "context?", found.subject as "subject?", found.permissions as "permissions?",
   found.roles as "roles?", found.secret_hash as "secret_hash?", found.expire_time as "expire_time?",
   found.revoked as "revoked?", found.tenant_deleted as "tenant_deleted?", found.tenant_suspended as "tenant_suspended?",
-  found.require_etag as "require_etag?", found.subject_live as "subject_live?", found.used_lately as "used_lately?"
+  found.require_etag as "require_etag?", found.subject_live as "subject_live?", found.used_lately as "used_lately?",
+  found.plan as "plan?", found.limit_rate_per_second as "limit_rate_per_second?", found.limit_burst as "limit_burst?",
+  found.limit_calls_in_flight as "limit_calls_in_flight?", found.limit_rows as "limit_rows?",
+  found.limit_bytes as "limit_bytes?"
 from (select) as always
 left join (
   select
@@ -13,7 +16,8 @@ left join (
     -- Of services there is no record that could end.
     case when starts_with(k.subject, 'users/')
       then u.id is not null and u.delete_time is null and u.state = 'active' else true end as subject_live,
-    coalesce(k.last_use_time > stead.now() - interval '10 minutes', false) as used_lately
+    coalesce(k.last_use_time > stead.now() - interval '10 minutes', false) as used_lately,
+    t.plan, t.limit_rate_per_second, t.limit_burst, t.limit_calls_in_flight, t.limit_rows, t.limit_bytes
   from stead.api_keys k
   join stead.tenants t on t.id = k.tenant_id
   left join stead.users u

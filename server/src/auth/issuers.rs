@@ -25,6 +25,7 @@ use crate::{
     db::Database,
     error::Error,
     permissions::{Permissions, Role},
+    plans::Plans,
     principal::{Credential, Principal, TenantId},
     rules::{Violations, hyphenated},
 };
@@ -185,7 +186,7 @@ fn permissions(claim: Option<&Value>) -> Option<Permissions> {
 }
 
 /// Whom an issuer vouches for, if the tenant and the user may act.
-pub(super) async fn principal(db: &Database, assertion: &Assertion) -> Result<Principal, Error> {
+pub(super) async fn principal(db: &Database, plans: &Plans, assertion: &Assertion) -> Result<Principal, Error> {
     let Assertion { tenant, user, .. } = *assertion;
     let mut db = db.app.tenant(tenant).await?;
     let standing = store::find_standing(&mut db, user).await?;
@@ -210,6 +211,7 @@ pub(super) async fn principal(db: &Database, assertion: &Assertion) -> Result<Pr
         role,
         credential: Credential::Token(Arc::clone(&assertion.issuer)),
         expire_time: Some(assertion.expire_time),
+        limits: plans.limits(&standing.plan, &standing.own),
     })
 }
 

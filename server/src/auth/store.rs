@@ -13,6 +13,7 @@ use crate::{
     db::TenantConnection,
     idempotency::Write,
     listing::{BOUNDS, Table},
+    plans::Own,
     principal::TenantId,
 };
 
@@ -36,6 +37,9 @@ pub(super) struct Found {
     pub(super) subject_live: bool,
     /// Whether its use need not be noted.
     pub(super) used_lately: bool,
+    pub(super) plan: String,
+    /// What the tenant has over its plan.
+    pub(super) own: Own,
 }
 
 struct Searched {
@@ -51,6 +55,12 @@ struct Searched {
     require_etag: Option<bool>,
     subject_live: Option<bool>,
     used_lately: Option<bool>,
+    plan: Option<String>,
+    limit_rate_per_second: Option<i32>,
+    limit_burst: Option<i32>,
+    limit_calls_in_flight: Option<i32>,
+    limit_rows: Option<i64>,
+    limit_bytes: Option<i64>,
 }
 
 impl Searched {
@@ -67,6 +77,14 @@ impl Searched {
             require_etag: self.require_etag?,
             subject_live: self.subject_live?,
             used_lately: self.used_lately?,
+            plan: self.plan?,
+            own: Own {
+                rate_per_second: self.limit_rate_per_second,
+                burst: self.limit_burst,
+                calls_in_flight: self.limit_calls_in_flight,
+                rows: self.limit_rows,
+                bytes: self.limit_bytes,
+            },
         })
     }
 }
@@ -99,6 +117,9 @@ pub(super) struct Standing {
     pub(super) live: bool,
     pub(super) tenant_suspended: bool,
     pub(super) require_etag: bool,
+    pub(super) plan: String,
+    /// What the tenant has over its plan.
+    pub(super) own: Own,
 }
 
 /// How the tenant stands, and the user if one is named; none when there is no such tenant.
@@ -109,12 +130,20 @@ pub(super) async fn find_standing(db: &mut TenantConnection, user: Option<Uuid>)
         if elsewhere(db, searched.context.as_deref()) && db.was_stale().await? {
             continue;
         }
-        let found = searched.live.zip(searched.tenant_suspended).zip(searched.require_etag);
-        return Ok(found.map(|((live, tenant_suspended), require_etag)| Standing {
+        let found = searched.live.zip(searched.tenant_suspended).zip(searched.require_etag).zip(searched.plan);
+        return Ok(found.map(|(((live, tenant_suspended), require_etag), plan)| Standing {
             roles: searched.roles,
             live,
             tenant_suspended,
             require_etag,
+            plan,
+            own: Own {
+                rate_per_second: searched.limit_rate_per_second,
+                burst: searched.limit_burst,
+                calls_in_flight: searched.limit_calls_in_flight,
+                rows: searched.limit_rows,
+                bytes: searched.limit_bytes,
+            },
         }));
     }
 }
@@ -136,12 +165,24 @@ pub(super) async fn touch(db: &mut TenantConnection, id: Uuid) -> Result<()> {
     touched.execute(db).await.map(drop)
 }
 
-/// Whether a live tenant demands etags; nothing of a tenant that is deleted or never was.
-pub(super) async fn find_require_etag(db: &mut TenantConnection) -> Result<Option<bool>> {
+/// What writes in a tenant are bound by, whoever writes.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) require_etag: bool,
+    pub(super) plan: String,
+    pub(super) limit_rows: Option<i64>,
+    pub(super) limit_bytes: Option<i64>,
+}
+
+/// The terms of a live tenant; nothing of one that is deleted or never was.
+pub(super) async fn find_terms(db: &mut TenantConnection) -> Result<Option<Terms>> {
     let tenant = db.tenant().0;
     loop {
-        let found =
-            sqlx::query_scalar!("select require_etag from stead.tenants where id = $1 and delete_time is null", tenant);
+        let found = sqlx::query_as!(
+            Terms,
+            "select require_etag, plan, limit_rows, limit_bytes from stead.tenants where id = $1 and delete_time is null",
+            tenant,
+        );
         let found = found.fetch_optional(&mut *db).await?;
         if found.is_some() || !db.was_stale().await? {
             return Ok(found);

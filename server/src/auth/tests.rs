@@ -2,6 +2,7 @@
 //! It leaves the whole path of a call to the promises.
 
 mod keys;
+mod limits;
 mod logins;
 mod looks;
 mod roles;
@@ -24,10 +25,11 @@ use super::{
     keys::{Holder, NewKey},
 };
 use crate::{
+    cache::Cache,
     config::{SecretKey, SecretKeys, Sessions, Value},
     db::{Database, Pool},
     error::Error,
-    principal::{Call, Facts, Principal, TenantId},
+    principal::{Call, Facts, Principal, Reading, TenantId},
     seal::Seal,
     users::Hasher,
 };
@@ -52,7 +54,9 @@ impl World {
         let secret = SecretKey { id: "a".into(), key: Zeroizing::new([1; 32]) };
         let seal = Arc::new(Seal::new(&SecretKeys::parse(&secret.to_text()).unwrap()));
         let owner = fresh.connect(Role::Owner).await;
-        let (verifier, service) = (Verifier::new(db.clone()), Service::new(db.clone(), seal, Hasher::new(), limits()));
+        let cache = Cache::for_tests(&db.app);
+        let service = Service::new(db.clone(), seal, cache, Hasher::new(), limits());
+        let verifier = Verifier::new(db.clone());
         let (acme, globex) = (TenantId(Uuid::now_v7()), TenantId(Uuid::now_v7()));
         let world = World { fresh, db, owner, verifier, service, acme, globex };
         for (tenant, slug) in [(acme, "acme"), (globex, "globex")] {
@@ -131,7 +135,13 @@ fn as_call<M>(principal: Principal, method: &str, message: M) -> Request<M> {
     let method = stead_api::method(&format!("/stead.v1.{method}")).unwrap();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     let mut request = Request::new(message);
-    request.extensions_mut().insert(Call { principal, method, deadline, facts: Facts::default() });
+    request.extensions_mut().insert(Call {
+        principal,
+        method,
+        deadline,
+        facts: Facts::default(),
+        reading: Reading::default(),
+    });
     request
 }
 

@@ -1,8 +1,9 @@
 //! From a credential to a principal, and the record of what the platform reads inside a tenant.
 //! It leaves headers to the stack, the credential's text to `token` and its row to the store.
 //!
-//! Cached: a credential that held, by the SHA-256 of its whole text, and whether a tenant named by the platform demands
-//! etags; each for less than a second after its read began, so that a revocation or a suspension takes hold within one.
+//! Cached: a credential that held, by the SHA-256 of its whole text, with its tenant's limits, and what a tenant named by the
+//! platform demands of writes; each for less than a second after its read began, so that a revocation, a suspension or another
+//! plan takes hold within one.
 //! A refusal is never cached: what it costs is limited by address (`throttle`), and what held when it was last looked at is
 //! looked at again whatever else fails from there.
 
@@ -30,7 +31,9 @@ use crate::{
     db::Database,
     error::Error,
     journal,
+    limits::Limits,
     permissions::{Permissions, Role},
+    plans::{Own, Plans},
     principal::{Call, Credential, Principal, TenantId},
 };
 
@@ -54,8 +57,17 @@ struct Inner {
     issuers: Issuers,
     aside: Aside,
     look_ups: LookUps,
+    plans: Plans,
     credentials: Cache<[u8; 32], Kept<Principal>>,
-    tenants: Cache<TenantId, Kept<bool>>,
+    tenants: Cache<TenantId, Kept<Terms>>,
+}
+
+/// What an operator is bound by inside a tenant.
+#[derive(Clone, Copy)]
+struct Terms {
+    require_etag: bool,
+    rows: u64,
+    bytes: u64,
 }
 
 /// Whom a credential claims to stand for.
@@ -93,16 +105,16 @@ impl Now {
 }
 
 impl Verifier {
-    /// A verifier with nothing cached, which takes no JWT.
+    /// A verifier with nothing cached, which takes no JWT and knows the plans that are built in.
     pub fn new(db: Database) -> Verifier {
-        Verifier::trusting(db, Issuers::default())
+        Verifier::trusting(db, Issuers::default(), Plans::default())
     }
 
     /// A verifier with nothing cached.
-    pub fn trusting(db: Database, issuers: Issuers) -> Verifier {
+    pub fn trusting(db: Database, issuers: Issuers, plans: Plans) -> Verifier {
         let (aside, look_ups) = (Aside::new(db.clone()), LookUps::new());
         let (credentials, tenants) = (Cache::new(CREDENTIALS), Cache::new(TENANTS));
-        Verifier(Arc::new(Inner { db, issuers, aside, look_ups, credentials, tenants }))
+        Verifier(Arc::new(Inner { db, issuers, aside, look_ups, plans, credentials, tenants }))
     }
 
     /// Whom a credential stands for; `asked_tenant` is the tenant that a principal of the platform wants to act in, `peer`
@@ -131,8 +143,10 @@ impl Verifier {
             let field = "metadata.stead-tenant".to_owned();
             return Err(Error::ForbiddenField { permission: "tenants.read", field, rule: rule.to_owned() });
         }
-        let require_etag = self.require_etag(now, tenant).await?;
-        Ok(Principal { tenant, require_etag, ..principal })
+        let Terms { require_etag, rows, bytes } = self.terms(now, tenant).await?;
+        // What is kept counts against the tenant whoever writes it; calls are paid for by the platform.
+        let limits = Limits { rows, bytes, ..principal.limits };
+        Ok(Principal { tenant, require_etag, limits, ..principal })
     }
 
     async fn holder(&self, now: Now, bearer: &str, peer: Option<IpAddr>) -> Result<Principal, Error> {
@@ -148,7 +162,7 @@ impl Verifier {
         let counted = if held { None } else { Some(self.0.look_ups.admit(now.instant, network(peer).as_deref())?) };
         let principal = match &claim {
             Claim::Own(token) => self.look_up(token, now).await,
-            Claim::Issued(assertion) => issuers::principal(&self.0.db, assertion).await,
+            Claim::Issued(assertion) => issuers::principal(&self.0.db, &self.0.plans, assertion).await,
         };
         match &principal {
             // A look-up that was for nothing counts.
@@ -178,26 +192,29 @@ impl Verifier {
         let found = store::find_credential(&mut db, token.kind, token.id).await?;
         drop(db);
         let used_lately = found.as_ref().is_none_or(|found| found.used_lately);
-        let principal = judge(token, found, now)?;
+        let principal = judge(&self.0.plans, token, found, now)?;
         if !used_lately {
             self.0.aside.key_used(token.tenant, token.id);
         }
         Ok(principal)
     }
 
-    /// Whether the tenant demands etags; NOT_FOUND when there is no such live tenant. A suspended one is there.
-    async fn require_etag(&self, now: Now, tenant: TenantId) -> Result<bool, Error> {
-        if let Some(require_etag) = self.0.tenants.get(&tenant).and_then(|kept| kept.fresh(now)) {
-            return Ok(require_etag);
+    /// What binds writes in the tenant; NOT_FOUND when there is no such live tenant. A suspended one is there.
+    async fn terms(&self, now: Now, tenant: TenantId) -> Result<Terms, Error> {
+        if let Some(terms) = self.0.tenants.get(&tenant).and_then(|kept| kept.fresh(now)) {
+            return Ok(terms);
         }
         let missing = || Error::NotFound { kind: "tenant", name: tenant.to_string() };
         if tenant == TenantId::PLATFORM {
             return Err(missing());
         }
         let mut db = self.0.db.app.tenant(tenant).await?;
-        let require_etag = store::find_require_etag(&mut db).await?.ok_or_else(missing)?;
-        self.0.tenants.insert(tenant, Kept { since: now.instant, value: require_etag });
-        Ok(require_etag)
+        let found = store::find_terms(&mut db).await?.ok_or_else(missing)?;
+        let own = Own { rows: found.limit_rows, bytes: found.limit_bytes, ..Own::default() };
+        let Limits { rows, bytes, .. } = self.0.plans.limits(&found.plan, &own);
+        let terms = Terms { require_etag: found.require_etag, rows, bytes };
+        self.0.tenants.insert(tenant, Kept { since: now.instant, value: terms });
+        Ok(terms)
     }
 }
 
@@ -209,7 +226,7 @@ impl fmt::Debug for Verifier {
 
 /// Decides on a credential. The secret is compared first, and also when there is no key, so that only whoever holds the
 /// secret can learn anything more, by words or by time.
-fn judge(token: &Token, found: Option<Found>, now: Now) -> Result<Principal, Error> {
+fn judge(plans: &Plans, token: &Token, found: Option<Found>, now: Now) -> Result<Principal, Error> {
     let hash = found.as_ref().map_or(&NO_HASH[..], |found| &found.secret_hash);
     let matches = bool::from(hash.ct_eq(&token.hash()));
     let Some(found) = found.filter(|found| matches && holds(found, now)) else {
@@ -232,6 +249,8 @@ fn judge(token: &Token, found: Option<Found>, now: Now) -> Result<Principal, Err
             Kind::Session => Credential::Session(token.id),
         },
         expire_time: found.expire_time,
+        // An operator's calls are the platform's, whatever tenant they are made in.
+        limits: if platform { Plans::platform() } else { plans.limits(&found.plan, &found.own) },
     })
 }
 

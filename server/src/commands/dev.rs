@@ -16,11 +16,13 @@ use crate::telemetry;
 mod catalogue;
 mod database;
 mod directory;
+mod redis;
 mod tenants;
 mod welcome;
 
 use database::Database;
 use directory::Directory;
+use redis::Redis;
 use welcome::Scene;
 
 /// How often the greeting looks whether the server is ready.
@@ -33,7 +35,7 @@ const PLACEHOLDER_KEY: &str = "none:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
 /// Run everything on this machine, to try it and to develop against it
 ///
 /// Finds a PostgreSQL 15 to 18 on the machine and makes a private cluster of it in the data directory: no port, no
-/// service, no account of yours is touched. Prepares the schema, the tenants acme and globex with a key each, a platform
+/// service, no account of yours is touched. Caches in a private Redis too where one is installed. Prepares the schema, the tenants acme and globex with a key each, a platform
 /// key and, in acme, a catalogue of 2,000 real products; then serves and prints what to paste. Ctrl-C stops all of it; the
 /// data stays for the next time.
 #[derive(Debug, Args)]
@@ -77,7 +79,7 @@ struct Prepared {
 impl Dev {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         // Everything that can be wrong before work begins is found before work begins.
-        let config = self.configure("postgres:///stead", "postgres:///stead", PLACEHOLDER_KEY)?;
+        let config = self.configure("postgres:///stead", "postgres:///stead", PLACEHOLDER_KEY, None)?;
         free(config.listening.listen, "--listen")?;
         free(config.listening.admin_listen, "--admin-listen")?;
         let directory = Directory::open(&self.data_dir)?;
@@ -91,8 +93,9 @@ impl Dev {
             opened = self.open(&directory) => opened?,
             () = &mut stop => return Ok(()),
         };
-        let outcome = self.work(&directory, &mut database, stop).await;
-        let stopped = database.stop().await;
+        let redis = Redis::open(&config).await;
+        let outcome = self.work(&directory, &mut database, &redis, stop).await;
+        let stopped = database.stop().await.and(redis.stop().await);
         telemetry.shutdown().await;
         outcome.and(stopped)
     }
@@ -105,12 +108,18 @@ impl Dev {
     }
 
     /// Prepares and serves, until it is told to stop or the database ends.
-    async fn work(&self, directory: &Directory, database: &mut Database, mut stop: Stop) -> anyhow::Result<()> {
+    async fn work(
+        &self,
+        directory: &Directory,
+        database: &mut Database,
+        redis: &Redis,
+        mut stop: Stop,
+    ) -> anyhow::Result<()> {
         let Prepared { config, products } = tokio::select! {
-            prepared = self.prepare(directory, database) => prepared?,
+            prepared = self.prepare(directory, database, redis) => prepared?,
             () = &mut stop => return Ok(()),
         };
-        let scene = Scene::new(&config, directory, database, products);
+        let scene = Scene::new(&config, directory, database, redis, products);
         let greeting = async {
             while super::healthcheck::readiness(config.listening.admin_listen).await.is_err() {
                 tokio::time::sleep(LOOK).await;
@@ -134,12 +143,13 @@ impl Dev {
         lost.map_or(Ok(()), Err)
     }
 
-    async fn prepare(&self, directory: &Directory, database: &Database) -> anyhow::Result<Prepared> {
+    async fn prepare(&self, directory: &Directory, database: &Database, redis: &Redis) -> anyhow::Result<Prepared> {
         database.prepare().await?;
         let config = self.configure(
             &database.url_as("stead_app"),
             &database.url_as("stead_platform"),
             &directory.secret_keys()?,
+            redis.url(),
         )?;
         let pools = crate::database(&config)?;
         let keys = tenants::prepare(database, &pools, &directory.remembered()?).await?;
@@ -156,7 +166,7 @@ impl Dev {
     }
 
     /// The settings that this command decides, over those of flags, environment and file.
-    fn configure(&self, app: &str, platform: &str, secret_keys: &str) -> Result<Config, Faults> {
+    fn configure(&self, app: &str, platform: &str, secret_keys: &str, redis: Option<String>) -> Result<Config, Faults> {
         let mut sources = self.settings.sources();
         let decided = [
             ("database_url", app),
@@ -168,6 +178,7 @@ impl Dev {
             ("shutdown_grace", GRACE),
         ];
         sources.command.extend(decided.map(|(key, value)| (key, value.to_owned())));
+        sources.command.extend(redis.map(|url| ("redis_url", url)));
         sources.resolve()
     }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    cache::Cache,
     config::{SecretKeys, Value},
     permissions::Permissions,
     principal::Call,
@@ -208,7 +209,9 @@ async fn a_deleted_product_is_readable_until_it_is_purged() {
         let app = Pool::new("stead_app", world.database.url(Role::App).parse().unwrap(), 2, HOUR);
         once(&Database { app: app.clone(), platform: Some(platform) }, None).await;
         let keys = SecretKeys::parse(&format!("test:{}=", "A".repeat(43))).unwrap();
-        let service = products::Service::new(Database { app, platform: None }, Arc::new(Seal::new(&keys)));
+        let cache = Cache::for_tests(&app);
+        let db = Database { app, platform: None };
+        let service = products::Service::new(db, Arc::new(Seal::new(&keys)), cache);
         let call = |method: &str| Call::for_tests(TenantId(world.tenant), Permissions::tenant(), method);
         let request = v1::GetProductRequest { name: name.clone(), show_deleted: true, ..Default::default() };
         let got = service.get_product(call("ProductService/GetProduct").carrying(request)).await;

@@ -38,7 +38,7 @@ async fn the_command_line_makes_lists_and_revokes_keys() {
     assert_eq!(unknown.to_string(), "tenant `platform` does not exist");
     let platform = NewKey::of_service("till", Permissions::platform());
     let refused = keys::create(&mut world.owner, acme, platform).await.unwrap_err();
-    assert_eq!(fields(&refused.into()), ["permissions[9]", "permissions[10]"]);
+    assert_eq!(fields(&refused.into()), ["permissions[10]", "permissions[11]"]);
 
     let mut all = world.fresh.connect(Role::Superuser).await;
     let journal: Vec<(String, String, String)> = sqlx::query_as(

@@ -37,12 +37,12 @@ impl World {
     }
 
     pub(super) fn users(&self) -> users::Service {
-        users::Service::new(self.db.clone(), self.service.seal.clone(), Hasher::new())
+        users::Service::new(self.db.clone(), self.service.seal.clone(), self.service.cache.clone(), Hasher::new())
     }
 
     /// A service that remembers nothing of failed attempts.
     fn restarted(&self) -> Service {
-        Service::new(self.db.clone(), self.service.seal.clone(), Hasher::new(), limits())
+        Service::new(self.db.clone(), self.service.seal.clone(), self.service.cache.clone(), Hasher::new(), limits())
     }
 
     pub(super) async fn log_in(&self, email: &str) -> (v1::Session, Token) {

@@ -24,6 +24,7 @@ use crate::{
         keys::{Holder, NewKey},
         verify::Now,
     },
+    cache::Cache,
     db::{Database, Pool},
     error::Error,
     permissions::Permissions,
@@ -352,8 +353,9 @@ async fn no_session_outlives_the_password_that_opened_it_however_close_the_two_c
     let app = Pool::new("stead_app", world.fresh.url(Role::App).parse().unwrap(), 8, Duration::from_secs(30));
     let db = Database { app, platform: None };
     let (seal, hasher) = (Arc::clone(&world.service.seal), Hasher::new());
-    let service = Service::new(db.clone(), Arc::clone(&seal), hasher.clone(), limits());
-    let users = users::Service::new(db.clone(), seal, hasher);
+    let cache = Cache::for_tests(&db.app);
+    let service = Service::new(db.clone(), Arc::clone(&seal), cache.clone(), hasher.clone(), limits());
+    let users = users::Service::new(db.clone(), seal, cache, hasher);
     let (mut opened, mut refusals) = (0, 0);
     for round in 0..6 {
         let email = format!("ada{round}@x");

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::auth::Verifier;
 use crate::db::Database as Pools;
-use crate::principal::{Call, Facts};
+use crate::principal::{Call, Facts, Reading};
 use crate::{products, rules};
 
 const ROWS: &str = include_str!("../../../sample/catalog.ndjson");
@@ -30,7 +30,13 @@ pub(super) async fn import(pools: &Pools, key: &str) -> anyhow::Result<usize> {
     let method =
         stead_api::method("/stead.v1.ProductService/ImportProducts").context("the contract has no ImportProducts")?;
     let principal = Verifier::new(pools.clone()).principal(key, None, None).await?;
-    let call = Call { principal, method, deadline: Instant::now() + BOUND, facts: Facts::default() };
+    let call = Call {
+        principal,
+        method,
+        deadline: Instant::now() + BOUND,
+        facts: Facts::default(),
+        reading: Reading::default(),
+    };
     let progress =
         products::import_rows(pools, &call, IMPORT, rows).await.context("the sample catalogue cannot be imported")?;
     if progress.failed > 0 {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::database::Database;
 use super::directory::Directory;
+use super::redis::Redis;
 use crate::commands::healthcheck::reachable;
 use crate::config::Config;
 
@@ -14,6 +15,7 @@ pub(super) struct Scene {
     address: String,
     admin: String,
     database: String,
+    cache: String,
     env: PathBuf,
     cli: Result<PathBuf, PathBuf>,
     products: Option<usize>,
@@ -21,11 +23,18 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    pub(super) fn new(config: &Config, directory: &Directory, database: &Database, products: Option<usize>) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        directory: &Directory,
+        database: &Database,
+        redis: &Redis,
+        products: Option<usize>,
+    ) -> Self {
         Self {
             address: reachable(config.listening.listen).to_string(),
             admin: reachable(config.listening.admin_listen).to_string(),
             database: database.name(),
+            cache: redis.told(),
             env: directory.env(),
             cli: cli(),
             products,
@@ -34,7 +43,7 @@ impl Scene {
     }
 
     pub(super) fn text(&self) -> String {
-        let Self { address, admin, database, env, .. } = self;
+        let Self { address, admin, database, cache, env, .. } = self;
         let products =
             self.products.map_or("no sample catalogue".to_owned(), |count| format!("{count} sample products in acme"));
         let (grpcurl, env) = (if self.plaintext { "grpcurl -plaintext" } else { "grpcurl" }, placed(env));
@@ -50,7 +59,8 @@ impl Scene {
             text,
             "
 Stead serves gRPC on {address}; metrics and health are on http://{admin}.
-It runs on {database}, with the tenants acme and globex and {products}. Ctrl-C stops everything.
+It runs on {database}, with the tenants acme and globex and {products}.
+{cache} Ctrl-C stops everything.
 
 In another terminal, in this directory:
 
@@ -120,6 +130,7 @@ mod tests {
             address: "127.0.0.1:6000".to_owned(),
             admin: "127.0.0.1:6001".to_owned(),
             database: "PostgreSQL 17.2".to_owned(),
+            cache: "It caches in its memory alone: why.".to_owned(),
             env: "/tmp/my data/dev.env".into(),
             cli: Ok("target/debug/stead".into()),
             products: Some(2000),
@@ -131,6 +142,7 @@ mod tests {
             "  target/debug/stead products list --page-size 5",
             "  grpcurl -plaintext 127.0.0.1:6000 list",
             "with the tenants acme and globex and 2000 sample products in acme.",
+            "It caches in its memory alone: why. Ctrl-C stops everything.",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

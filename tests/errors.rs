@@ -40,6 +40,9 @@ fn described(situation: &str, status: &Status, changing: &[(&str, &str)]) -> Str
     for violation in details.precondition_failure().iter().flat_map(|failure| &failure.violations) {
         let _ = writeln!(text, "  PreconditionFailure {}: {}", violation.r#type, violation.description);
     }
+    for violation in details.quota_failure().iter().flat_map(|failure| &failure.violations) {
+        let _ = writeln!(text, "  QuotaFailure {}: {}", violation.subject, violation.description);
+    }
     if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
         let _ = writeln!(text, "  RetryInfo {delay:?}");
     }

@@ -8,6 +8,7 @@ use stead_client::{Client, NewUser, ProductId};
 use stead_harness::{Database, FaultProxy, Role};
 use tokio::task::JoinSet;
 use tonic::Status;
+use tonic_types::StatusExt;
 
 use super::{described, refused};
 use crate::{
@@ -16,13 +17,18 @@ use crate::{
 };
 
 pub(super) async fn table() -> Vec<String> {
-    let (away, strained, bare, late) =
-        tokio::join!(of_an_absent_database(), of_a_strained_database(), of_a_small_server(), of_a_late_answer());
+    let (away, strained, bare, late, limited) = tokio::join!(
+        of_an_absent_database(),
+        of_a_strained_database(),
+        of_a_small_server(),
+        of_a_late_answer(),
+        of_limits()
+    );
     let rows = [away, strained, bare, late].concat();
     for (_, status) in &rows {
         assert!(!status.message().contains("postgres"), "no word about what is behind: {}", status.message());
     }
-    rows.iter().map(|(situation, status)| described(situation, status, &[])).collect()
+    rows.iter().map(|(situation, status)| described(situation, status, &[])).chain(limited).collect()
 }
 
 type Rows = Vec<(&'static str, Status)>;
@@ -150,4 +156,63 @@ async fn of_a_late_answer() -> Rows {
     let late = update(&server.client(&tenant.key), product).await;
     run(&mut truth, "rollback").await;
     vec![("an answer that is not ready in time", late)]
+}
+
+/// Too fast, and too much at once for a tenant and for the server; how long to wait is chance, in part.
+async fn of_limits() -> Vec<String> {
+    let settings = [("STEAD_CALLS_IN_FLIGHT", "1")];
+    let server = Server::beside(&shared().await.database, &settings).await;
+    let (slow, narrow) = (tenant().await, tenant().await);
+    let limit = |value| Some(v1::Limit { value: Some(value), ..Default::default() });
+    let few = v1::TenantLimits { rate_per_second: limit(1), burst: limit(1), ..Default::default() };
+    let one = v1::TenantLimits { calls_in_flight: limit(1), ..Default::default() };
+    let product = narrow.client_with(&["products.write"]).await;
+    let product = product.products().create(products::new("held")).send().await.expect("created").id;
+    for (tenant, limits) in [(&slow, few), (&narrow, one)] {
+        let limits = Some(v1::TenantLimits { name: tenant.id.to_string(), ..limits });
+        let request = v1::UpdateTenantLimitsRequest { limits, ..Default::default() };
+        let platform = crate::fixture::platform().await;
+        let answer = call::<_, v1::TenantLimits>(&platform, "TenantService/UpdateTenantLimits", &request).await;
+        answer.expect("limits of its own");
+    }
+    let who_am_i = async |client: &Client| refused(raw(client, "AuthService/WhoAmI", vec![]).await);
+    // It costs fifty, whatever becomes of it.
+    refused(raw(&slow.client, "ProductService/BatchCreateProducts", vec![]).await);
+    let fast = who_am_i(&slow.client).await;
+
+    let mut truth = shared().await.truth().await;
+    run(&mut truth, &format!("begin; select from stead.products where id = '{}' for update", product.uuid())).await;
+    let mut rows = vec![("calls that come too fast", fast)];
+    for (situation, client) in [
+        ("too many calls of a tenant in flight", narrow.client.clone()),
+        ("too many calls in flight", server.client(&narrow.key)),
+    ] {
+        let begin = || {
+            let caller = client.clone();
+            tokio::spawn(async move { update(&caller, product).await })
+        };
+        let mut held = begin();
+        let busy = async {
+            loop {
+                // It may have been the one too many itself.
+                if held.is_finished() {
+                    held = begin();
+                }
+                match raw(&client, "AuthService/WhoAmI", vec![]).await {
+                    Err(status) => break status,
+                    Ok(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        rows.push((situation, tokio::time::timeout(SOON, busy).await.expect("no place is left")));
+        held.abort();
+    }
+    run(&mut truth, "rollback").await;
+    let described = |(situation, status): &(&str, Status)| {
+        let wait = status.get_details_retry_info().and_then(|info| info.retry_delay).expect("a wait");
+        let (words, pushback) = (format!("RetryInfo {wait:?}"), format!("pushback-ms {}", wait.as_millis()));
+        let changing = [(&*words, "RetryInfo {wait}"), (&*pushback, "pushback-ms {wait}")];
+        described(situation, status, &[&changing[..], &[(&slow.id.to_string(), "{tenant}")]].concat())
+    };
+    rows.iter().map(described).collect()
 }

@@ -4,13 +4,13 @@
 
 use prost::Message;
 use stead_api::v1::{self, import_products_request::Step};
-use stead_client::{Client, NewUser, ProductPatch, Role, TenantPatch};
+use stead_client::{Client, LimitsPatch, NewUser, ProductPatch, Role, TenantPatch};
 use tonic::Status;
 use uuid::Uuid;
 
 use super::{described, refused, status};
 use crate::{
-    fixture::{Tenant, bytes_with, platform, shared, streamed, tenant},
+    fixture::{self, Tenant, bytes_with, platform, shared, streamed, tenant},
     products,
 };
 
@@ -60,6 +60,10 @@ async fn of_writes(tenant: &Tenant) -> Vec<String> {
     ];
     table.extend(rows.iter().map(|(situation, status)| described(situation, status, &[])));
     let operator = platform().await;
+    let full = fixture::tenant().await;
+    operator.tenants().update_limits(full.id, LimitsPatch::new().rows(0)).send().await.expect("no room");
+    let exhausted = status(full.client.products().create(products::new("more")).send().await);
+    table.push(described("a quota that is used up", &exhausted, &[(&full.id.to_string(), "{tenant}")]));
     operator.tenants().update(tenant.id, TenantPatch::new().require_etag(true)).send().await.expect("required");
     let strict = tenant.client_with(&["products.write"]).await;
     let unguarded = status(strict.products().delete(product.id).send().await);

@@ -1,10 +1,10 @@
 //! `stead-server dev`: everything on one machine, with nothing to install but PostgreSQL, and nothing left running.
-//! Leaves how the private PostgreSQL is made to `stead-postgres`.
+//! Leaves how the private PostgreSQL and Redis are made to `stead-postgres` and `stead-redis`.
 
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use stead_client::{ApiKey, Client, NewProduct};
-use stead_harness::{Program, Running, free_port};
+use stead_harness::{Program, Redis, Running, free_port};
 use tempfile::TempDir;
 
 use crate::fixture::grpcurl;
@@ -82,6 +82,18 @@ fn is_in_use(data_dir: &Path) -> bool {
     processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok()).any(|cwd| cwd.starts_with(&wanted))
 }
 
+/// The private Redis of a running `dev`, its child.
+fn redis_of(owner: u32) -> std::path::PathBuf {
+    let child = |process: &Path| {
+        let stat = fs::read_to_string(process.join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        let parent: u32 = rest.split(' ').nth(1)?.parse().ok()?;
+        (parent == owner && (name.starts_with("redis") || name.starts_with("valkey"))).then(|| process.join("exe"))
+    };
+    let processes = fs::read_dir("/proc").expect("/proc").filter_map(Result::ok);
+    processes.filter_map(|process| child(&process.path())).next().expect("a private Redis")
+}
+
 #[tokio::test]
 async fn a_first_start_serves_two_tenants_a_catalogue_and_lines_to_paste() {
     let dev = Dev::new();
@@ -90,6 +102,8 @@ async fn a_first_start_serves_two_tenants_a_catalogue_and_lines_to_paste() {
     for part in [&*dev.listen, &*dev.admin, "acme", "globex", "dev.env", "products list", "grpcurl", "cargo run"] {
         assert!(said.contains(part), "nothing of {part}: {said}");
     }
+    assert!(said.lines().any(|line| line.starts_with("It caches in its memory and in a ")), "{said}");
+    let redis = redis_of(running.pid());
     let mode = fs::metadata(dev.data_dir().join("dev.env")).expect("dev.env").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let (acme, globex, platform) = (dev.client("ACME"), dev.client("GLOBEX"), dev.client("PLATFORM"));
@@ -119,6 +133,7 @@ async fn a_first_start_serves_two_tenants_a_catalogue_and_lines_to_paste() {
     let keys = dev.environment();
     stop(running).await;
     assert!(!is_in_use(&dev.data_dir()), "PostgreSQL was left running");
+    assert!(!redis.exists(), "Redis was left running");
 
     let again = dev.start(&[]).await;
     assert_eq!((count(&dev.client("ACME")).await, count(&dev.client("GLOBEX")).await), (2_001, 1), "data is kept");
@@ -139,21 +154,45 @@ fn pasted(said: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_kill_leaves_no_postgresql_behind_and_the_next_start_works() {
+async fn a_kill_leaves_neither_postgresql_nor_redis_behind_and_the_next_start_works() {
     let dev = Dev::new();
     let running = dev.start(&["--no-seed"]).await;
     dev.client("ACME").products().create(NewProduct::new("durable", "Durable")).send().await.expect("created");
+    let redis = redis_of(running.pid());
     running.kill();
     running.wait(Duration::from_secs(30)).await;
     let gone = async {
-        while is_in_use(&dev.data_dir()) {
+        while is_in_use(&dev.data_dir()) || redis.exists() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("PostgreSQL ends with its owner");
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("both end with their owner");
     let again = dev.start(&["--no-seed"]).await;
     dev.client("ACME").products().lookup("durable").send().await.expect("what was acknowledged is there");
     stop(again).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_does_not_start_is_done_without_and_one_that_a_setting_names_is_used() {
+    let dev = Dev::new();
+    let bin = dev.path().join("bin");
+    fs::create_dir(&bin).expect("a directory");
+    let script =
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo 'Redis server v=7.9.9' && exit\necho 'out of order'\nexit 1\n";
+    fs::write(bin.join("redis-server"), script).expect("a program");
+    fs::set_permissions(bin.join("redis-server"), fs::Permissions::from_mode(0o755)).expect("permissions");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").expect("a PATH"));
+    let running = dev.program().arg("--no-seed").env("PATH", path).start();
+    let line = running.line("It caches in its memory", FIRST).await;
+    assert!(line.contains("memory alone: ") && line.contains("redis-server did not start: out of order."), "{line}");
+    assert_eq!(count(&dev.client("ACME")).await, 0);
+    stop(running).await;
+
+    let own = Redis::start().await;
+    let running = dev.program().arg("--no-seed").env("STEAD_REDIS_URL", own.url()).start();
+    assert!(running.line("It caches in its memory", FIRST).await.contains("your Redis"));
+    stop(running).await;
+    assert_eq!(own.ask::<String>(&["PING"]).await, "PONG", "what is the user's is left running");
 }
 
 #[tokio::test]

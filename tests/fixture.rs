@@ -13,7 +13,7 @@ mod wire;
 pub(crate) use server::{SECRET_KEY, SOON, Server, Tenant, create_key, secret_of, shared};
 pub(crate) use size::{Dice, Size, figure, seed};
 pub(crate) use wire::{
-    Heard, Refusal, Refused, bytes_with, call, call_with, heard, mask, raw, raw_status, stream, streamed,
+    Heard, Refusal, Refused, answered_with, bytes_with, call, call_with, heard, mask, raw, raw_status, stream, streamed,
 };
 
 use stead_client::Client;
@@ -22,6 +22,7 @@ use stead_client::Client;
 pub(crate) const TENANT_PERMISSIONS: &[&str] = &[
     "audit.personal.read",
     "audit.read",
+    "cache.write",
     "keys.read",
     "keys.write",
     "products.cost.read",

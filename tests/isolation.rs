@@ -49,16 +49,16 @@ impl Learned {
 }
 
 async fn learned(client: &Client, method: &str, message: Vec<u8>, thing: &str) -> Learned {
-    learned_with(client, method, message, thing, None).await
+    learned_with(client, method, message, thing, &[]).await
 }
 
-/// The same of a call that names a tenant to act in.
+/// The same of a call with metadata of its own.
 async fn learned_with(
     client: &Client,
     method: &str,
     message: Vec<u8>,
     thing: &str,
-    acting_in: Option<&str>,
+    said: &[(&'static str, &str)],
 ) -> Learned {
     let without = |bytes: &[u8]| {
         let (thing, mut rest, mut out) = (thing.as_bytes(), bytes, vec![]);
@@ -72,15 +72,15 @@ async fn learned_with(
     };
     let pairs = |metadata: &MetadataMap| {
         let headers = metadata.clone().into_headers();
-        // Each call has a trace and a moment of its own.
-        let told = headers.iter().filter(|(name, _)| !["stead-trace-id", "date"].contains(&name.as_str()));
+        // Each call has a trace and a moment of its own, and leaves its tenant less to spend.
+        let told = headers.iter().filter(|(name, _)| !["stead-trace-id", "date", "ratelimit"].contains(&name.as_str()));
         let mut pairs: Vec<_> = told.map(|(name, value)| (name.to_string(), without(value.as_bytes()))).collect();
         pairs.sort();
         pairs
     };
     let heard = heard(client, method, vec![message], |headers| {
-        if let Some(tenant) = acting_in {
-            headers.insert("stead-tenant", tenant.parse().expect("a header"));
+        for (name, value) in said {
+            headers.insert(*name, value.parse().expect("a header"));
         }
     });
     match heard.await {
@@ -154,11 +154,19 @@ async fn asks_alike(client: &Client, probes: Vec<Probe>, theirs: &Things, ours: 
     }
 }
 
+/// What a caller may do to its own tenant.
+const OF_ONES_OWN: &[&str] = &[
+    "TenantService/GetTenant",
+    "TenantService/GetTenantLimits",
+    "TenantService/GetTenantUsage",
+    "TenantService/InvalidateCache",
+];
+
 /// What a caller hears of its own thing where a probe of that field tells anything; none where nothing may tell.
 fn own_answer(method: &str, field: &str) -> Option<Code> {
     match (method, field) {
         // Refused for want of the platform's permission, whatever it names.
-        (method, _) if method.starts_with("TenantService/") && method != "TenantService/GetTenant" => None,
+        (method, _) if method.starts_with("TenantService/") && !OF_ONES_OWN.contains(&method) => None,
         // Refused by its own rules, which come first: a key of no subject, an entry with a request id of its own.
         ("AuthService/CreateApiKey", "request_id") | (_, "requests.request_id") => None,
         // It belongs to another request.

@@ -158,6 +158,7 @@ impl Sent {
     /// The last statement of the server's one connection as this role.
     async fn last(&mut self, role: Role) -> String {
         let last = "select query from pg_stat_activity where datname = current_database() and usename = $1 and application_name = 'stead'
+                      and query not like '%stead.cache_epoch%'
                     order by query_start desc nulls last limit 1";
         let name = if role == Role::App { "stead_app" } else { "stead_platform" };
         let row = sqlx::query(last).bind(name).fetch_one(&mut self.truth).await.expect("the server's connection");

@@ -12,6 +12,7 @@ pub(super) const WITHOUT: &[(&str, &str)] = &[
     ("product_search", "derived from the products, which are journalled"),
     ("product_words", "derived from the products, which are journalled"),
     ("request_ids", "the change that one accompanies is journalled"),
+    ("tenant_usage", "counts rows of tables that are journalled"),
 ];
 
 /// A table, and the row in it that is changed.
@@ -41,9 +42,10 @@ impl Ground {
         };
         let Self { tenants: [acme, globex], id, users: [holder, other] } = &ground;
         for (tenant, slug) in [(acme, "acme"), (globex, "globex"), (id, "subject")] {
-            let row = format!("('{tenant}', '{slug}', 'A tenant', 'gold', '{{\"a\": 1}}')");
-            run(truth, &format!("insert into stead.tenants (id, slug, display_name, plan, settings) values {row}"))
-                .await;
+            let row = format!("('{tenant}', '{slug}', 'A tenant', 'gold', '{{\"a\": 1}}', 1, 2, 3, 4, 5)");
+            let limits = "limit_rate_per_second, limit_burst, limit_calls_in_flight, limit_rows, limit_bytes";
+            let columns = format!("id, slug, display_name, plan, settings, {limits}");
+            run(truth, &format!("insert into stead.tenants ({columns}) values {row}")).await;
         }
         for (tenant, user) in [(acme, id), (acme, holder), (acme, other), (globex, holder), (globex, other)] {
             let row = format!(

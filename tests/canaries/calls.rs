@@ -112,6 +112,16 @@ pub(crate) const CALLS: &[(&str, &str)] = &[
     ("TenantService/UpdateTenant", r#"{"tenant": {"name": "$OTHER", "display_name": "y"}, "request_id": "$ID"}"#),
     ("TenantService/SuspendTenant", r#"{"name": "$OTHER", "request_id": "$ID"}"#),
     ("TenantService/ResumeTenant", r#"{"name": "$OTHER", "request_id": "$ID"}"#),
+    ("TenantService/GetTenantLimits", r#"{"name": "tenants/current"}"#),
+    ("TenantService/GetTenantLimits", r#"{"name": "$OTHER"}"#),
+    (
+        "TenantService/UpdateTenantLimits",
+        r#"{"limits": {"name": "$OTHER", "burst": {"value": 50000}}, "request_id": "$ID"}"#,
+    ),
+    ("TenantService/GetTenantUsage", r#"{"name": "tenants/current"}"#),
+    ("TenantService/GetTenantUsage", r#"{"name": "$OTHER"}"#),
+    ("TenantService/InvalidateCache", r#"{"name": "tenants/current"}"#),
+    ("TenantService/InvalidateCache", r#"{"name": "$OTHER"}"#),
     ("TenantService/DeleteTenant", r#"{"name": "$OTHER", "validate_only": true}"#),
     ("TenantService/UndeleteTenant", r#"{"name": "$CLOSED", "request_id": "$ID"}"#),
 ];

@@ -115,6 +115,9 @@ impl Ground {
         let slug = self.tenant.slug.clone();
         let tenants = v1::ListTenantsRequest { filter: format!("slug = \"{slug}\""), ..Default::default() };
         let by_slug = v1::LookupTenantRequest { slug, ..Default::default() };
+        let limits = v1::GetTenantLimitsRequest { name: self.tenant.id.to_string() };
+        let usage = v1::GetTenantUsageRequest { name: self.tenant.id.to_string() };
+        let invalidate = v1::InvalidateCacheRequest { name: "tenants/current".to_owned() };
         let entry = v1::GetAuditEntryRequest { name: self.entry.clone() };
         let facets = ["category", "tags", "price"].map(str::to_owned).into();
         let search = v1::SearchProductsRequest { query: "asked".into(), facets, highlight: true, ..Default::default() };
@@ -141,6 +144,9 @@ impl Ground {
             same("TenantService/GetTenant", Platform, &tenant),
             same("TenantService/LookupTenant", Platform, &by_slug),
             same("TenantService/ListTenants", Platform, &tenants),
+            same("TenantService/GetTenantLimits", Tenant, &limits),
+            some("TenantService/GetTenantUsage", Tenant, &usage),
+            same("TenantService/InvalidateCache", Tenant, &invalidate),
             same("AuditService/GetAuditEntry", Tenant, &entry),
             some("AuditService/ListAuditEntries", Tenant, &v1::ListAuditEntriesRequest::default()),
         ]
@@ -222,6 +228,9 @@ impl Ground {
         let change = v1::UpdateTenantRequest { tenant: changed, update_mask, validate_only, ..Default::default() };
         let close = v1::DeleteTenantRequest { name: tenant.clone(), validate_only, ..Default::default() };
         let suspend = v1::SuspendTenantRequest { name: tenant.clone(), validate_only, ..Default::default() };
+        let burst = Some(v1::Limit { value: Some(77_777), ..Default::default() });
+        let limits = Some(v1::TenantLimits { name: tenant.clone(), burst, ..Default::default() });
+        let limit = v1::UpdateTenantLimitsRequest { limits, validate_only, ..Default::default() };
         let resume = v1::ResumeTenantRequest { name: tenant, validate_only, ..Default::default() };
         vec![
             some("UserService/CreateUser", Tenant, &create),
@@ -239,6 +248,7 @@ impl Ground {
             some("TenantService/DeleteTenant", Platform, &close),
             some("TenantService/SuspendTenant", Platform, &suspend),
             some("TenantService/ResumeTenant", Platform, &resume),
+            some("TenantService/UpdateTenantLimits", Platform, &limit),
         ]
     }
 

@@ -175,3 +175,27 @@ async fn a_deleted_product_of_an_export_stays_deleted() {
     let live: Vec<_> = live.iter().map(|product| (product.sku.as_str(), product.display_name.as_str())).collect();
     assert_eq!(live, [("a", "another"), ("c", "c")]);
 }
+
+#[tokio::test]
+async fn limits_are_set_shown_and_given_back() {
+    let (server, tenant) = (shared().await, tenant().await);
+    let operator = async |args: &[&str]| {
+        let program = Program::named("stead").args(args.iter().copied()).env("STEAD_ENDPOINT", server.endpoint());
+        program.env("STEAD_KEY", server.platform_key.expose()).run().await
+    };
+    let slug = tenant.slug.as_str();
+    let set = operator(&["tenants", "limits", "set", slug, "--rows", "7000", "--burst", "plan"]).await;
+    assert!(set.code == Some(0) && set.stdout.contains("7,000 (tenant)"), "{set:?}");
+    for shown in ["50,000 (plan)", "standard"] {
+        assert!(operator(&["tenants", "limits", "get", slug]).await.stdout.contains(shown), "{shown}");
+    }
+    let own = json(&tenant, &["tenants", "usage"]).await;
+    assert_eq!(own[0]["rows"], json!({"used": 0, "limit": {"value": 7000, "source": "tenant"}}));
+    assert!(done(&tenant, &["tenants", "usage"]).await.stdout.contains("0 of 7,000 (tenant)"));
+    let back = operator(&["tenants", "limits", "set", slug, "--rows", "plan"]).await;
+    assert!(back.stdout.contains("10,000,000 (plan)"), "{back:?}");
+    assert_eq!(operator(&["tenants", "limits", "set", slug]).await.code, Some(2));
+    assert_eq!(operator(&["tenants", "limits", "set", slug, "--rows", "many"]).await.code, Some(2));
+    let dropped = done(&tenant, &["tenants", "invalidate-cache"]).await;
+    assert!(dropped.stdout.is_empty() && dropped.stderr.contains("come from the database"), "{dropped:?}");
+}

@@ -177,6 +177,22 @@ fn tenants() -> Vec<Probe> {
             v1::UpdateTenantRequest { tenant: Some(tenant), request_id: id.into(), ..Default::default() }
                 .encode_to_vec()
         }),
+        probe("TenantService/GetTenantLimits", "name", TENANT, |_, name| {
+            v1::GetTenantLimitsRequest { name: name.into() }.encode_to_vec()
+        }),
+        probe("TenantService/GetTenantUsage", "name", TENANT, |_, name| {
+            v1::GetTenantUsageRequest { name: name.into() }.encode_to_vec()
+        }),
+        probe("TenantService/InvalidateCache", "name", TENANT, |_, name| {
+            v1::InvalidateCacheRequest { name: name.into() }.encode_to_vec()
+        }),
+        probe("TenantService/UpdateTenantLimits", "name", TENANT, |_, name| {
+            v1::UpdateTenantLimitsRequest { limits: limits(name.into()), ..Default::default() }.encode_to_vec()
+        }),
+        probe("TenantService/UpdateTenantLimits", "request_id", REQUEST, |_, id| {
+            let limits = limits(nobody("tenants"));
+            v1::UpdateTenantLimitsRequest { limits, request_id: id.into(), ..Default::default() }.encode_to_vec()
+        }),
         probe("TenantService/DeleteTenant", "name", TENANT, |_, name| {
             v1::DeleteTenantRequest { name: name.into(), ..Default::default() }.encode_to_vec()
         }),
@@ -206,6 +222,11 @@ fn tenants() -> Vec<Probe> {
                 .encode_to_vec()
         }),
     ]
+}
+
+fn limits(name: String) -> Option<v1::TenantLimits> {
+    let burst = Some(v1::Limit { value: Some(1), ..Default::default() });
+    Some(v1::TenantLimits { name, burst, ..Default::default() })
 }
 
 fn keys() -> Vec<Probe> {

@@ -197,7 +197,8 @@ impl Walk {
             for _ in 0..ATTEMPTS {
                 self.enter(state).await;
                 let message = message(&self.ours.1, asked);
-                let answer = learned_with(&client, method, message, asked, acting_in.as_deref()).await;
+                let acting_in = acting_in.as_deref().map(|tenant| ("stead-tenant", tenant));
+                let answer = learned_with(&client, method, message, asked, acting_in.as_slice()).await;
                 self.probes += 1;
                 // Not asked at all while the one connection is still at work for what a call before left to do.
                 let is_told = answer.code != Code::Unavailable;

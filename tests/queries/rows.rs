@@ -6,8 +6,18 @@ use sqlx::AssertSqlSafe;
 use stead_harness::{Database, Role};
 
 /// The tables that hold tenants' rows.
-pub(crate) const TENANTS_ROWS: &[&str] =
-    &["tenants", "users", "user_credentials", "api_keys", "sessions", "products", "imports", "request_ids", "journal"];
+pub(crate) const TENANTS_ROWS: &[&str] = &[
+    "tenants",
+    "tenant_usage",
+    "users",
+    "user_credentials",
+    "api_keys",
+    "sessions",
+    "products",
+    "imports",
+    "request_ids",
+    "journal",
+];
 
 /// Fills a database. Triggers are off meanwhile: the journal gets its rows as the others do.
 pub(crate) async fn crowd() -> Database {
@@ -22,6 +32,8 @@ pub(crate) async fn crowd() -> Database {
            select {tenant}, 'crowd-' || t, 'Crowd ' || t from generate_series(1, 20) t;
          insert into stead.tenants (id, slug, display_name)
            select gen_random_uuid(), 'empty-' || n, 'Empty' from generate_series(1, 5000) n;
+         insert into stead.tenant_usage (tenant_id, shard)
+           select id, shard from stead.tenants, generate_series(0, 15) shard on conflict do nothing;
          insert into stead.products (tenant_id, id, sku, display_name, category, price_currency, price_minor, quantity, tags,
              creator, updater, create_time, delete_time)
            select {tenant}, {id}, 'sku-' || n, 'Product ' || n % 1000, 'games/board', 'EUR', n, n % 50, array['a', 'b'],

@@ -175,6 +175,10 @@ async fn be_a_tenant(caller: &mut Caller, number: u64) -> Result<(), Wrong> {
     let (tenant, update_mask) = (Some(v1::Tenant { plan: "pro".into(), ..made }), mask(["plan"]));
     let update = |request_id| v1::UpdateTenantRequest { tenant, update_mask, request_id, ..Default::default() };
     let v1::Tenant { name, etag, .. } = caller.write("TenantService/UpdateTenant", 1, update).await?;
+    let burst = Some(v1::Limit { value: Some(1000), ..Default::default() });
+    let limits = Some(v1::TenantLimits { name, etag, burst, ..Default::default() });
+    let limit = |request_id| v1::UpdateTenantLimitsRequest { limits, request_id, ..Default::default() };
+    let v1::TenantLimits { name, etag, .. } = caller.write("TenantService/UpdateTenantLimits", 1, limit).await?;
     let suspend = |request_id| v1::SuspendTenantRequest { name, etag, request_id, ..Default::default() };
     let v1::Tenant { name, etag, .. } = caller.write("TenantService/SuspendTenant", 1, suspend).await?;
     let resume = |request_id| v1::ResumeTenantRequest { name, etag, request_id, ..Default::default() };

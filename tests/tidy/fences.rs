@@ -17,6 +17,7 @@ pub(super) const TENANT_PLACES: &[&str] = &[
     "auth/sessions/store.rs",
     "auth/store.rs",
     "auth/token.rs",
+    "cache/shared.rs",
     "config/issuers.rs",
     "principal.rs",
     "stack/authenticate.rs",

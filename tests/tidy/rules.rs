@@ -40,14 +40,17 @@ pub(crate) const LONGEST: usize = 430;
 
 /// Folders of `server/src` that are parts of the platform rather than domains.
 const PLATFORM_FOLDERS: &[&str] = &[
+    "cache/",
     "commands/",
     "config/",
     "db/",
     "error/",
     "filter/",
+    "limits/",
     "listener/",
     "listing/",
     "page/",
+    "redis/",
     "rules/",
     "schema/",
     "stack/",
@@ -58,8 +61,7 @@ const PLATFORM_FOLDERS: &[&str] = &[
 const ROOT: &[&str] = &["lib.rs", "main.rs", "stack.rs", "stack/", "commands.rs", "commands/"];
 /// Which domain may know which other.
 const KNOWS: &[(&str, &str)] = &[("search", "products"), ("auth", "users")];
-/// Where SQL may stand, beside stores and `.sql` files. `listing` builds the one kind of statement that no text could spell
-/// out, a list by any order and filter, for all domains alike; `dev` prepares the private PostgreSQL that it owns.
+/// Where SQL may stand, beside stores and `.sql` files: `listing` builds lists by any order and filter, `dev` makes its own.
 const SQL_PLACES: &[&str] = &[
     "commands/dev/",
     "db.rs",
@@ -71,8 +73,7 @@ const SQL_PLACES: &[&str] = &[
     "upkeep.rs",
     "upkeep/",
 ];
-/// Where a `Status` may be named beside services: where it is made, the layers, and the streams, whose items are answers or
-/// statuses.
+/// Where a `Status` may be named beside services: where it is made, the layers, and the streams, whose items may be one.
 const STATUS_PLACES: &[&str] = &["error/status.rs", "export.rs", "products/import.rs", "stack.rs", "stack/"];
 /// Where the platform may name the contract's types: the words that all lists share, and the programs.
 const CONTRACT_PLACES: &[&str] = &["commands/", "listing.rs"];
@@ -86,6 +87,8 @@ const EDGES: &[&str] = &[
     "products/history.rs",
     "products/import.rs",
     "products/stock.rs",
+    "tenants/limits.rs",
+    "tenants/limits/model.rs",
     "users/lookup.rs",
 ];
 /// What else a domain has beyond the shape, because it does what no other does.
@@ -277,7 +280,7 @@ fn names_contract(source: &Source) -> bool {
 
 fn the_contract_stays_at_the_edge(sources: &[Source]) -> Vec<String> {
     let is_edge = |path: &str| {
-        let shaped = ["/service.rs", "/model.rs"].iter().any(|file| path.ends_with(file));
+        let shaped = ["/service.rs", "/model.rs", "/cache.rs"].iter().any(|file| path.ends_with(file));
         domain(path).is_some() && shaped
     };
     let outside = |source: &&Source| !is_test(&source.path) && !is_edge(&source.path);

@@ -88,6 +88,12 @@ fn tenants() -> Vec<Probe> {
             let tenant = v1::Tenant { name: TENANT(ours), etag: etag.into(), ..Default::default() };
             v1::UpdateTenantRequest { tenant: Some(tenant), validate_only: true, ..Default::default() }.encode_to_vec()
         }),
+        probe("TenantService/UpdateTenantLimits", "etag", OF_TENANT, |ours, etag| {
+            let burst = Some(v1::Limit { value: Some(1000), ..Default::default() });
+            let limits = v1::TenantLimits { name: TENANT(ours), burst, etag: etag.into(), ..Default::default() };
+            v1::UpdateTenantLimitsRequest { limits: Some(limits), validate_only: true, ..Default::default() }
+                .encode_to_vec()
+        }),
         probe("TenantService/DeleteTenant", "etag", OF_TENANT, |ours, etag| {
             let (name, etag) = (TENANT(ours), etag.into());
             v1::DeleteTenantRequest { name, etag, validate_only: true, ..Default::default() }.encode_to_vec()

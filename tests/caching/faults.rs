@@ -57,6 +57,8 @@ struct Callers {
 
 impl Callers {
     fn of(stock: &Arc<Stock>, server: &Server, pair: &Pair) -> Callers {
+        // Times are judged in a soak alone, and tell nothing where the processors have no rest.
+        let pause = Duration::from_millis(if Size::of(1, 1).is_soak() { 25 } else { 1 });
         let (over, came, mut all) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Came>>::default(), JoinSet::new());
         for number in 0..6 {
             let client = server.client(&pair.tenant.key);
@@ -68,11 +70,15 @@ impl Callers {
                         0 => write(&client, &stock, &mut dice, &came).await,
                         _ => look(&client, &stock, &mut dice, &came).await,
                     }
-                    sleep(Duration::from_millis(1)).await;
+                    sleep(pause).await;
                 }
             });
         }
         Callers { over, came, all }
+    }
+
+    fn forget_times(&self) {
+        self.came.lock().expect("no panic").times.clear();
     }
 
     async fn end(self) -> Came {
@@ -141,6 +147,11 @@ impl Ground {
     async fn under(&mut self, fault: &str, begins: impl AsyncFnOnce(&mut Pair), ends: impl AsyncFnOnce(&mut Pair)) {
         let [one, two, apart] = [&self.pair.servers[0], &self.pair.servers[1], &self.apart]
             .map(|server| Callers::of(&self.stock, server, &self.pair));
+        if self.size.is_soak() {
+            // What the first calls of a connection take is not the fault's.
+            sleep(Duration::from_secs(1)).await;
+            [&one, &two, &apart].into_iter().for_each(Callers::forget_times);
+        }
         begins(&mut self.pair).await;
         sleep(if self.size.is_soak() { Duration::from_secs(4) } else { Duration::from_millis(500) }).await;
         let mut with = one.end().await;

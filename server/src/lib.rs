@@ -1,9 +1,9 @@
 //! The Stead service: typed, tenant-safe data access on PostgreSQL over gRPC.
 //! It leaves the contract to `stead-api`, and starting a process to `main` and the commands.
 //!
-//! A call travels: [`listener`] → [`stack`] (trace, deadline, authenticate, authorize) → a domain's `service` → its
-//! `store`, one statement on a connection of [`db`] that is in the tenant's context → back. Errors are [`error::Error`]
-//! until the edge.
+//! A call travels: [`listener`] → [`stack`] (trace, shed, deadline, authenticate, limits, authorize) → a domain's `service` →
+//! what the [`cache`] keeps, or its `store`, one statement on a connection of [`db`] that is in the tenant's context → back.
+//! Errors are [`error::Error`] until the edge.
 
 pub mod cache;
 pub mod config;

@@ -87,7 +87,7 @@ pub(super) struct Lease {
     group: String,
     field: String,
     token: [u8; 16],
-    whole: Vec<u8>,
+    every: Vec<u8>,
     latest: Vec<u8>,
 }
 
@@ -136,9 +136,9 @@ impl Shared {
             }
             let answer: Vec<Vec<u8>> = self.redis.call(&LEASES, &keys, &arguments, left(until)).await?;
             match <[Vec<u8>; 2]>::try_from(answer) {
-                Ok([whole, latest]) => {
+                Ok([every, latest]) => {
                     let [group, name] = keys;
-                    return Ok(Looked::Leased(Lease { name, group, field, token, whole, latest }));
+                    return Ok(Looked::Leased(Lease { name, group, field, token, every, latest }));
                 }
                 // Somebody else reads it now: at a cold start all servers ask for the same.
                 Err(taken) if !taken.is_empty() && !anew && left(until) > WAIT * 2 => tokio::time::sleep(WAIT).await,
@@ -152,13 +152,13 @@ impl Shared {
     pub(super) async fn fill(&self, lease: &Lease, key: &Key, fresh: &Fresh) -> Result<(), Away> {
         let Some(answer) = fresh.answer.as_ref().filter(|answer| answer.len() <= LONGEST) else { return Ok(()) };
         let born = millis(SystemTime::now());
-        let numbers = [&lease.whole[..], b" ", &lease.latest, b"\n"].concat();
+        let numbers = [&lease.every[..], b" ", &lease.latest, b"\n"].concat();
         let plain = [&born.to_be_bytes(), &fresh.revision.to_be_bytes(), &numbers[..], answer].concat();
         let sealed = self.seal.seal_entry(&place(&lease.name, &lease.field), &plain);
         let latest: &[u8] = if matches!(key.what, What::Page(_)) { &lease.latest } else { b"" };
         let life = self.life.mul_f64(0.8 + 0.2 * rand::random::<f64>()).as_millis().to_string();
         let arguments: [&[u8]; 6] =
-            [lease.field.as_bytes(), &lease.token, &sealed, life.as_bytes(), &lease.whole, latest];
+            [lease.field.as_bytes(), &lease.token, &sealed, life.as_bytes(), &lease.every, latest];
         let keys = [lease.group.clone(), lease.name.clone()];
         self.redis.call::<i64>(&FILL, &keys, &arguments, crate::redis::PATIENCE).await.map(drop)
     }
@@ -196,7 +196,7 @@ impl Shared {
 
     /// What an entry says, if it is ours, whole, of this place and of this state of its group.
     fn open(&self, key: &Key, name: &str, field: &str, numbers: Value, sealed: Value) -> Option<Looked> {
-        let (whole, latest) = <(Vec<u8>, Vec<u8>)>::from_redis_value(numbers).ok()?;
+        let (every, latest) = <(Vec<u8>, Vec<u8>)>::from_redis_value(numbers).ok()?;
         let sealed = Option::<Vec<u8>>::from_redis_value(sealed).ok()??;
         let Some(plain) = self.seal.open_entry(&place(name, field), &sealed) else {
             telemetry::cache_refused("garbage");
@@ -207,8 +207,8 @@ impl Shared {
         let (revision, rest) = rest.split_first_chunk::<8>()?;
         let mut rest = rest.splitn(2, |byte| *byte == b'\n');
         let (its, answer) = (rest.next()?, rest.next()?);
-        let (its_whole, its_latest) = its.split_at(its.iter().position(|byte| *byte == b' ')?);
-        if its_whole != whole || (matches!(key.what, What::Page(_)) && its_latest[1..] != latest) {
+        let (its_every, its_latest) = its.split_at(its.iter().position(|byte| *byte == b' ')?);
+        if its_every != every || (matches!(key.what, What::Page(_)) && its_latest[1..] != latest) {
             return None;
         }
         let age = Duration::from_millis(millis(SystemTime::now()).saturating_sub(u64::from_be_bytes(*born)));

@@ -294,23 +294,29 @@ async fn some_wait_for_a_connection_and_the_others_are_refused_at_once_and_did_n
     let mut callers = JoinSet::new();
     // One connection of a client takes fewer calls than wait here.
     let clients = [(); 3].map(|()| server.client(&tenant.key));
-    for at in 0..300 {
+    for at in 0..500 {
         let client = clients[at % 3].clone();
         let message = new_product(&format!("new-{at}"));
         callers.spawn(async move { raw_status(&client, "ProductService/CreateProduct", message).await });
     }
-    for _ in 0..300 - 256 {
-        let status = callers.join_next().await.expect("a caller").expect("no panic");
-        let refusal = Refusal::from(&status);
+    let judged = |status: &Status| {
+        let refusal = Refusal::from(status);
         assert!(refusal.is(Code::Unavailable, "DATABASE_POOL_EXHAUSTED"), "{status}");
         assert_eq!(refusal.metadata, [("executed".to_owned(), "false".to_owned())]);
+    };
+    for _ in 0..500 - 384 {
+        judged(&callers.join_next().await.expect("a caller").expect("no panic"));
     }
     sqlx::raw_sql("rollback").execute(&mut truth).await.expect("free");
-    let waited = callers.join_all().await;
-    assert!(waited.len() == 256 && waited.iter().all(|status| status.code() == Code::Ok), "{waited:?}");
+    let (waited, refused): (Vec<_>, Vec<_>) =
+        callers.join_all().await.into_iter().partition(|status| status.code() == Code::Ok);
+    refused.iter().for_each(judged);
+    // The service's own work may have waited among them.
+    assert!(refused.len() <= 4, "{refused:?}");
     assert_eq!(first.await.expect("no panic").code(), Code::Ok);
-    assert_eq!(server.count("products", tenant.id).await, 257);
-    figure("waits_for_a_connection_are_bounded", &[("calls", 301), ("refused", 44), ("failures", 0)]);
+    assert_eq!(server.count("products", tenant.id).await, 1 + waited.len() as i64);
+    let refused = 116 + refused.len() as u64;
+    figure("waits_for_a_connection_are_bounded", &[("calls", 501), ("refused", refused), ("failures", 0)]);
 }
 
 #[tokio::test]

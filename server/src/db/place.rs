@@ -8,9 +8,10 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use super::Pool;
 use crate::{error::Error, telemetry};
 
-/// So many calls wait at most for each connection, and in a small pool this many in all: more would not be served in time.
+/// So many calls wait at most for each connection: more would not be served in time. In a small pool it is this many in all,
+/// half again what a peer may ask at once on one connection, so that one burst leaves room for others and for the service itself.
 const WAITING: usize = 32;
-const FEW: usize = 256;
+const FEW: usize = 384;
 const EXHAUSTED: &str = "DATABASE_POOL_EXHAUSTED";
 
 /// How many calls may wait in a pool of this size.

@@ -1,5 +1,5 @@
-//! Generates the contract from `proto/`: messages, clients, servers, the descriptor set, the method table and the shapes of
-//! requests.
+//! Generates the contract from `proto/`: messages, clients, servers, the descriptor set, the method table, the shapes of
+//! requests and the gRPC service config.
 //! It leaves every rule that the options state to those who read the table.
 
 use std::{
@@ -12,7 +12,8 @@ use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, Me
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result {
-    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=proto/stead");
+    println!("cargo:rerun-if-changed=proto/vendor");
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut protos: Vec<_> =
         fs::read_dir("proto/stead/v1")?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -27,6 +28,7 @@ fn main() -> Result {
     fs::write(out.join("descriptor_set.bin"), &encoded)?;
     fs::write(out.join("methods.rs"), method_table(&compiler.descriptor_pool())?)?;
     fs::write(out.join("shapes.rs"), shapes(&compiler.descriptor_pool()))?;
+    fs::write(out.join("service_config.json"), service_config(&compiler.descriptor_pool()))?;
     generate(&encoded, &out)
 }
 
@@ -94,6 +96,62 @@ fn idempotency(method: &MethodDescriptor) -> &'static str {
         Idempotent => "Idempotent",
         _ => "Unknown",
     }
+}
+
+/// How clients of other languages repeat calls (gRFC A6): reads, and writes by their keys. What else there is has a timeout
+/// alone, and a stream not even that; what is not sent yet waits for a connection. The throttle takes 1 for each failure and
+/// closes at half, so that 20 are ten failures, and ten answers make up for one: the budget of the SDK.
+fn service_config(pool: &DescriptorPool) -> String {
+    let services = pool.services().filter(|service| service.package_name() == "stead.v1");
+    let methods: Vec<_> = services.flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
+    let is_stream = |method: &&MethodDescriptor| method.is_client_streaming() || method.is_server_streaming();
+    let (streams, calls): (Vec<_>, Vec<_>) = methods.iter().partition(is_stream);
+    let (repeated, once): (Vec<_>, Vec<_>) = calls.into_iter().partition(|method| idempotency(method) != "Unknown");
+    let names = |methods: Vec<&MethodDescriptor>| {
+        let name = |method: &MethodDescriptor| {
+            let service = method.parent_service();
+            format!("        {{\"service\": \"{}\", \"method\": \"{}\"}}", service.full_name(), method.name())
+        };
+        methods.into_iter().map(name).collect::<Vec<_>>().join(",\n")
+    };
+    format!(
+        r#"{{
+  "methodConfig": [
+    {{
+      "name": [
+{}
+      ],
+      "waitForReady": true,
+      "timeout": "10s",
+      "retryPolicy": {{
+        "maxAttempts": 4,
+        "initialBackoff": "0.05s",
+        "maxBackoff": "5s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE"]
+      }}
+    }},
+    {{
+      "name": [
+{}
+      ],
+      "waitForReady": true,
+      "timeout": "10s"
+    }},
+    {{
+      "name": [
+{}
+      ],
+      "waitForReady": true
+    }}
+  ],
+  "retryThrottling": {{"maxTokens": 20, "tokenRatio": 0.1}}
+}}
+"#,
+        names(repeated),
+        names(once),
+        names(streams)
+    )
 }
 
 /// Which fields of a request take memory of their own, for it and for every message that it can hold: `proto/weight.rs`

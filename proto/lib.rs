@@ -29,6 +29,10 @@ pub mod servers {
 /// Every file of the contract with its imports, options and comments, encoded as `google.protobuf.FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));
 
+/// How clients of other languages are told to repeat calls (gRFC A6): gRPC's service config, as `proto/service_config.json`
+/// keeps it.
+pub const SERVICE_CONFIG: &str = include_str!(concat!(env!("OUT_DIR"), "/service_config.json"));
+
 /// What the contract says of one method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Method {

@@ -1,21 +1,20 @@
-"""A channel to Stead: the credential and a deadline on every call, and reads that are tried again.
+"""A channel to Stead: credential and deadline on every call, a key on every write, and repeats where they are safe.
 
 The stubs on top of it are the generated ones.
 """
 
 from __future__ import annotations
 
-import json
+import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
-from google.protobuf.descriptor_pb2 import MethodOptions
-from stead.v1 import audit_service_pb2, auth_service_pb2, product_service_pb2, tenant_service_pb2, user_service_pb2
 
 DEADLINE_SECONDS = 10.0
-CONTRACT = (audit_service_pb2, auth_service_pb2, product_service_pb2, tenant_service_pb2, user_service_pb2)
+SERVICE_CONFIG = Path(__file__).resolve().parents[2] / "proto" / "service_config.json"
 
 
 def connect(endpoint: str, key: str | None, deadline_seconds: float = DEADLINE_SECONDS) -> grpc.Channel:
@@ -24,7 +23,7 @@ def connect(endpoint: str, key: str | None, deadline_seconds: float = DEADLINE_S
     The key may be a session's token; without one the calls are a stranger's, who may sign in.
     """
     address = urlsplit(endpoint)
-    options = [("grpc.service_config", json.dumps(_service_config()))]
+    options = [("grpc.service_config", SERVICE_CONFIG.read_text(encoding="utf-8"))]
     match address.scheme:
         case "https":
             channel = grpc.secure_channel(address.netloc, grpc.ssl_channel_credentials(), options)
@@ -35,26 +34,15 @@ def connect(endpoint: str, key: str | None, deadline_seconds: float = DEADLINE_S
     return grpc.intercept_channel(channel, _Signed(key, deadline_seconds))
 
 
-def _service_config() -> dict[str, Any]:
-    """Tells gRPC to try reads again while the service is UNAVAILABLE.
-
-    A write may be tried again as well when it has a `request_id`; gRPC does not see that, so it is left to the caller.
-    """
-    reads = [
-        {"service": service.full_name, "method": method.name}
-        for file in CONTRACT
-        for service in file.DESCRIPTOR.services_by_name.values()
-        for method in service.methods
-        if method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
-    ]
-    again = {
-        "maxAttempts": 5,
-        "initialBackoff": "0.2s",
-        "maxBackoff": "5s",
-        "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE"],
-    }
-    return {"methodConfig": [{"name": reads, "retryPolicy": again}]}
+def keyed(request: Any) -> Any:
+    """A write with a `request_id`, drawn when the caller chose none: gRPC sends it again, and it happens once."""
+    descriptor = getattr(request, "DESCRIPTOR", None)
+    if descriptor is None or "request_id" not in descriptor.fields_by_name or request.request_id:
+        return request
+    copy = type(request)()
+    copy.CopyFrom(request)
+    copy.request_id = str(uuid.uuid4())
+    return copy
 
 
 @dataclass(frozen=True)
@@ -75,7 +63,7 @@ class _Signed(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """Adds the credential, and the deadline where the caller set none."""
+    """Adds the credential, and the deadline and the key of a write where the caller set none."""
 
     def __init__(self, key: str | None, deadline_seconds: float) -> None:
         self._credential = () if key is None else (("authorization", f"Bearer {key}"),)
@@ -90,7 +78,7 @@ class _Signed(
             wait_for_ready=details.wait_for_ready,
             compression=details.compression,
         )
-        return continuation(signed, request)
+        return continuation(signed, keyed(request))
 
     intercept_unary_unary = _send
     intercept_unary_stream = _send

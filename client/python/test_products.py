@@ -25,6 +25,7 @@ from stead.v1.product_service_pb2 import (
 )
 
 from case import Case
+from connection import keyed
 from money import amount, money
 
 REPLAY = "stead-idempotent-replay"
@@ -142,6 +143,14 @@ class Products(Case):
         self.assertEqual(initial_metadata(call).get(REPLAY), "true")
         self.assertEqual(again, first)
         self.assertEqual(self.skus(), ["board"])
+
+    def test_a_write_without_a_key_gets_one_and_other_requests_stay_as_they_are(self) -> None:
+        request = CreateProductRequest(product=Product(sku=self.prefix + "board"))
+        self.assertEqual(len({keyed(request).request_id for _ in range(2)}), 2)
+        chosen, read = CreateProductRequest(request_id=str(uuid.uuid4())), GetProductRequest(name="products/x")
+        self.assertIs(keyed(chosen), chosen)
+        self.assertIs(keyed(read), read)
+        self.assertEqual((request.request_id, keyed(None)), ("", None))
 
     def test_a_rehearsal_changes_nothing(self) -> None:
         product = Product(sku=self.prefix + "board", display_name="Oak board")

@@ -12,6 +12,7 @@ use crate::{
     export::{Export, Exported, sealed::Kind},
     ids::AuditEntryId,
     pages::{Filtered, List, Page, sealed::Sealed},
+    request::read_sends,
     wire::{from_name, from_time, from_value, present, wire_enum},
 };
 
@@ -223,8 +224,5 @@ pub struct GetAuditEntry {
 }
 
 impl GetAuditEntry {
-    /// Sends the request.
-    pub async fn send(self) -> Result<AuditEntry, Error> {
-        AuditEntry::from_wire(self.client.read("/stead.v1.AuditService/GetAuditEntry", &self.wire).await?)
-    }
+    read_sends!("/stead.v1.AuditService/GetAuditEntry", AuditEntry, AuditEntry::from_wire);
 }

@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use crate::{
     answer::Answer,
-    builder::ApiKey,
     call::draw_request_id,
     client::Client,
+    credentials::ApiKey,
     error::Error,
     ids::{ApiKeyId, SessionId, TenantId},
     pages::{List, Page},
@@ -106,6 +106,13 @@ pub struct CreatedApiKey {
 }
 
 /// An API key to make.
+///
+/// ```
+/// use stead_client::NewApiKey;
+///
+/// let key = NewApiKey::new("services/warehouse").display_name("Warehouse").permissions(["products.read", "products.write"]);
+/// assert_eq!(key.permissions.len(), 2);
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewApiKey {
@@ -167,6 +174,13 @@ impl Auth {
     }
 
     /// Tells who the service takes the caller for, and what it may do.
+    ///
+    /// ```no_run
+    /// # async fn example(client: &stead_client::Client) -> Result<(), stead_client::Error> {
+    /// let caller = client.auth().whoami().await?;
+    /// println!("{} may {}", caller.subject, caller.permissions.join(", "));
+    /// # Ok(()) }
+    /// ```
     pub async fn whoami(&self) -> Result<WhoAmI, Error> {
         let wire: v1::WhoAmIResponse = self.client.read("/stead.v1.AuthService/WhoAmI", &v1::WhoAmIRequest {}).await?;
         let named = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());

@@ -4,110 +4,46 @@
 use std::{error::Error as StdError, fmt, future::Future, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
-use tonic::transport::Endpoint;
 
 use crate::{
-    client::Client,
+    balancer::Balancer,
+    client::{Client, Shared},
+    connect::{Connector, Target},
+    credentials::{Credential, bearer},
     error::{Error, Violation},
     ids::TenantId,
+    jitter::Jitter,
     jwt::{Jwt, Source},
-    raw::RawChannel,
+    raw::{Extra, RawChannel, Transport},
+    telemetry::Instruments,
 };
 
 pub(crate) const TENANT: HeaderName = HeaderName::from_static("stead-tenant");
 pub(crate) const REASON: HeaderName = HeaderName::from_static("stead-reason");
 
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+const ENDPOINTS: usize = 64;
 const USER_AGENT: &str = concat!("stead-client/", env!("CARGO_PKG_VERSION"));
 
-/// The secret of an API key. It is sent with every call and never printed.
-#[derive(Clone)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// The secret as the service showed it, `stead_key_…`.
-    pub fn new(secret: impl Into<String>) -> Self {
-        Self(secret.into())
-    }
-
-    /// The secret itself, to hand it on.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiKey(***)")
-    }
-}
-
-/// The token of a session. It is sent with every call and never printed.
-#[derive(Clone)]
-pub struct Session(String);
-
-impl Session {
-    /// The token as the service showed it, `stead_session_…`.
-    pub fn new(token: impl Into<String>) -> Self {
-        Self(token.into())
-    }
-
-    /// The token itself, to hand it on.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Session {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Session(***)")
-    }
-}
-
-/// What a client proves itself with: an [`ApiKey`], a [`Session`] or a [`Jwt`], of any of which it is made.
-#[derive(Clone)]
-pub struct Credential(String);
-
-impl Credential {
-    /// A key, a session's token or a JWT, whichever the text is.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}
-
-impl From<ApiKey> for Credential {
-    fn from(key: ApiKey) -> Self {
-        Self(key.0)
-    }
-}
-
-impl From<Session> for Credential {
-    fn from(session: Session) -> Self {
-        Self(session.0)
-    }
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credential(***)")
-    }
-}
-
 /// Sets up a [`Client`]; made by [`Client::builder`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "nothing happens until `build`"]
 pub struct ClientBuilder {
     endpoint: String,
     credential: Option<Credential>,
     source: Option<Arc<Source>>,
     deadline: Duration,
+    attempt_timeout: Option<Duration>,
+    is_paced: bool,
+    jitter: Jitter,
+    extra: Option<Extra>,
     tenant: Option<TenantId>,
     reason: Option<String>,
     user_agent: String,
+    #[cfg(feature = "testing")]
+    local: Option<crate::raw::Local>,
+    #[cfg(feature = "tls")]
+    is_secure: bool,
     #[cfg(feature = "tls")]
     ca_certificate: Option<Vec<u8>>,
 }
@@ -119,15 +55,23 @@ impl ClientBuilder {
             credential: None,
             source: None,
             deadline: DEFAULT_DEADLINE,
+            attempt_timeout: None,
+            is_paced: true,
+            jitter: Jitter::default(),
+            extra: None,
             tenant: None,
             reason: None,
             user_agent: USER_AGENT.to_owned(),
+            #[cfg(feature = "testing")]
+            local: None,
+            #[cfg(feature = "tls")]
+            is_secure: false,
             #[cfg(feature = "tls")]
             ca_certificate: None,
         }
     }
 
-    /// The credential that each call carries, an [`ApiKey`], a [`Session`] or a [`Jwt`]. Without one the service answers
+    /// The credential that each call carries, an [`ApiKey`](crate::ApiKey), a [`Session`](crate::Session) or a [`Jwt`]. Without one the service answers
     /// UNAUTHENTICATED, but to a sign-in.
     pub fn credentials(mut self, credential: impl Into<Credential>) -> Self {
         (self.credential, self.source) = (Some(credential.into()), None);
@@ -135,8 +79,9 @@ impl ClientBuilder {
     }
 
     /// Where the credential comes from, when it is a JWT that expires: asked before the first call, and again shortly before
-    /// the token's own `exp`; whoever calls meanwhile waits for it, within the deadline. A token that does not say when it
-    /// expires is asked for with each attempt. What fails here leaves the call unsent:
+    /// the token's own `exp`, and once for each call whose token the service refuses. It is a task of its own, of 30 seconds at
+    /// most, which whoever calls meanwhile waits for, each within its deadline. A token that does not say when it expires is
+    /// asked for with each attempt. What fails here leaves the call unsent:
     /// [`Unavailable`](crate::ErrorKind::Unavailable) after the usual attempts, with the reason `CREDENTIAL_UNAVAILABLE`.
     pub fn credentials_from<F, T, E>(mut self, fetch: F) -> Self
     where
@@ -151,6 +96,44 @@ impl ClientBuilder {
     /// How long a call may take, with its retries and pauses; 10 seconds unless set. The service is told what is left.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// How long one attempt may take before the call is made again, of reads and of writes with their key: half of the call's
+    /// deadline unless set, and then no less than a second. The service is told, and stops what it was doing. What cannot be
+    /// repeated has all the time of its call.
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// Whether calls wait when little is left of the caller's limit, rather than be refused; they do unless this is `false`.
+    pub fn pacing(mut self, is_paced: bool) -> Self {
+        self.is_paced = is_paced;
+        self
+    }
+
+    /// Adds headers to each attempt, such as the `traceparent` of the span that is current.
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use stead_client::Client;
+    /// let client = Client::builder("http://127.0.0.1:50051")
+    ///     .attempt_headers(|headers| {
+    ///         headers.insert("x-cell", http::HeaderValue::from_static("west"));
+    ///     })
+    ///     .build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn attempt_headers(mut self, add: impl Fn(&mut HeaderMap) + Send + Sync + 'static) -> Self {
+        self.extra = Some(Arc::new(add));
+        self
+    }
+
+    /// Draws every chance from a seed, so that pauses are the same each time.
+    #[cfg(feature = "testing")]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.jitter = Jitter::seeded(seed);
         self
     }
 
@@ -172,6 +155,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Whether `dns:///` endpoints are reached by TLS; `https://` always are, `http://` never.
+    #[cfg(feature = "tls")]
+    pub fn secure(mut self, is_secure: bool) -> Self {
+        self.is_secure = is_secure;
+        self
+    }
+
     /// Trusts this certificate authority (PEM) instead of the platform's own list.
     #[cfg(feature = "tls")]
     pub fn ca_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
@@ -179,54 +169,76 @@ impl ClientBuilder {
         self
     }
 
-    /// Makes the client without any I/O: the connection is opened by the first call, and again whenever it is lost.
+    /// Makes the client without any I/O: connections are opened by the first call, and again whenever one is lost.
     ///
     /// Refused with [`LocalReject`](crate::ErrorKind::LocalReject) for an endpoint, key or reason that cannot be sent, and
     /// outside a Tokio runtime.
     pub fn build(self) -> Result<Client, Error> {
+        #[cfg(feature = "testing")]
+        if let Some(local) = self.local.clone() {
+            return self.over(Transport::Local(local));
+        }
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(rejected("build", "must be called inside a Tokio runtime"));
         }
-        let endpoint = self
-            .connection()?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Some(TCP_KEEPALIVE))
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .user_agent(self.user_agent.as_str())
-            .map_err(|_| rejected("user_agent", "must be printable ASCII"))?;
-        let raw = RawChannel::new(endpoint.connect_lazy(), self.headers()?, self.source.clone());
-        Ok(Client::new(raw, self.endpoint, self.deadline))
+        let targets = self.targets()?;
+        let connector = self.connector(&targets)?;
+        let balancer = Balancer::new(targets, connector, self.jitter.clone());
+        self.over(Transport::Network(balancer))
     }
 
-    fn connection(&self) -> Result<Endpoint, Error> {
-        let rule = "must be http://host:port, https://host:port or unix:/path/to/socket";
-        let known = ["http://", "https://", "unix:"].iter().any(|scheme| self.endpoint.starts_with(scheme));
-        let endpoint = match Endpoint::from_shared(self.endpoint.clone()) {
-            Ok(endpoint) if known && self.endpoint != "unix:" => endpoint,
-            _ => return Err(rejected("endpoint", rule)),
+    /// Has the client call this instead of a network.
+    #[cfg(feature = "testing")]
+    pub(crate) fn local(mut self, local: crate::raw::Local) -> Self {
+        self.local = Some(local);
+        self
+    }
+
+    fn over(self, transport: Transport) -> Result<Client, Error> {
+        let headers = self.headers()?;
+        let shared = Shared {
+            budget: Default::default(),
+            jitter: self.jitter,
+            attempt_timeout: self.attempt_timeout,
+            is_paced: self.is_paced,
+            instruments: Instruments::new(&self.endpoint),
         };
-        if self.endpoint.starts_with("https://") { self.secured(endpoint) } else { Ok(endpoint) }
+        let raw = RawChannel::new(transport, headers, self.source, self.extra);
+        let endpoint = self.endpoint.into();
+        Ok(Client { raw, endpoint, deadline: self.deadline, until: None, shared: Arc::new(shared) })
+    }
+
+    fn targets(&self) -> Result<Vec<Target>, Error> {
+        let rule = "must be http://host:port, https://host:port, unix:/path/to/socket or dns:///host:port, or several of them \
+                    with commas between, at most 64";
+        #[cfg(feature = "tls")]
+        let is_secure = self.is_secure;
+        #[cfg(not(feature = "tls"))]
+        let is_secure = false;
+        let targets: Option<Vec<_>> =
+            self.endpoint.split(',').map(|endpoint| Target::parse(endpoint.trim(), is_secure)).collect();
+        targets.filter(|targets| targets.len() <= ENDPOINTS).ok_or_else(|| rejected("endpoint", rule))
     }
 
     #[cfg(feature = "tls")]
-    fn secured(&self, endpoint: Endpoint) -> Result<Endpoint, Error> {
-        use tonic::transport::{Certificate, ClientTlsConfig};
-        let config = match &self.ca_certificate {
-            Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
-            None => ClientTlsConfig::new().with_native_roots(),
-        };
-        endpoint.tls_config(config).map_err(|fault| {
-            let cause = std::error::Error::source(&fault).map(ToString::to_string).unwrap_or_else(|| fault.to_string());
-            rejected("endpoint", &format!("TLS cannot be set up: {cause}"))
-        })
+    fn connector(&self, targets: &[Target]) -> Result<Connector, Error> {
+        let tls = targets.iter().any(Target::is_secure).then(|| {
+            let connector = crate::connect::tls::Connector::new(self.ca_certificate.as_deref());
+            connector.map_err(|fault| rejected("endpoint", &format!("TLS cannot be set up: {fault}")))
+        });
+        Ok(Connector { user_agent: self.user_agent_value()?, tls: tls.transpose()? })
     }
 
     #[cfg(not(feature = "tls"))]
-    fn secured(&self, _: Endpoint) -> Result<Endpoint, Error> {
-        Err(rejected("endpoint", "https:// needs the feature `tls` of stead-client"))
+    fn connector(&self, targets: &[Target]) -> Result<Connector, Error> {
+        match targets.iter().any(Target::is_secure) {
+            true => Err(rejected("endpoint", "https:// needs the feature `tls` of stead-client")),
+            false => Ok(Connector { user_agent: self.user_agent_value()? }),
+        }
+    }
+
+    fn user_agent_value(&self) -> Result<HeaderValue, Error> {
+        HeaderValue::try_from(&self.user_agent).map_err(|_| rejected("user_agent", "must be printable ASCII"))
     }
 
     fn headers(&self) -> Result<HeaderMap, Error> {
@@ -244,19 +256,18 @@ impl ClientBuilder {
     }
 }
 
-fn rejected(field: &str, rule: &str) -> Error {
-    Error::rejected(Violation::new(field, rule))
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("endpoint", &self.endpoint)
+            .field("deadline", &self.deadline)
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
 }
 
-pub(crate) fn bearer(credential: &Credential) -> Result<HeaderValue, Error> {
-    let secret = credential.0.trim();
-    let unfit = || rejected("credentials", "a key or a token is printable ASCII without spaces: paste it whole");
-    if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(unfit());
-    }
-    let mut value = HeaderValue::try_from(format!("Bearer {secret}")).map_err(|_| unfit())?;
-    value.set_sensitive(true);
-    Ok(value)
+pub(crate) fn rejected(field: &str, rule: &str) -> Error {
+    Error::rejected(Violation::new(field, rule))
 }
 
 pub(crate) fn tenant_value(tenant: TenantId) -> HeaderValue {
@@ -284,7 +295,7 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::{credentials::ApiKey, error::ErrorKind};
 
     #[test]
     fn reasons_travel_as_ascii() {
@@ -294,7 +305,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_sent_is_refused_before_anything_is() {
-        for endpoint in ["", "localhost:50051", "ftp://x", "http://", "unix:", "http://a b"] {
+        let many = ["http://a"; 65].join(",");
+        for endpoint in
+            ["", "localhost:50051", "ftp://x", "http://", "unix:", "http://a b", "http://a,,http://b", &many]
+        {
             let error = Client::builder(endpoint).build().expect_err(endpoint);
             assert!(matches!(error.kind(), ErrorKind::LocalReject { .. }), "{endpoint}");
             assert_eq!(error.violations()[0].field, "endpoint");
@@ -303,7 +317,9 @@ mod tests {
             let error = Client::builder("http://localhost:1").credentials(ApiKey::new(key)).build().expect_err(key);
             assert_eq!(error.violations()[0].field, "credentials", "{key}");
         }
-        for endpoint in ["http://localhost:50051", "unix:/tmp/x", "unix:///tmp/x", "http://[::1]:1"] {
+        for endpoint in
+            ["http://localhost:50051", "unix:/tmp/x", "unix:///tmp/x", "http://[::1]:1", "http://a:1, dns:///b:2"]
+        {
             assert!(Client::builder(endpoint).credentials(ApiKey::new("k\n")).build().is_ok(), "{endpoint}");
         }
     }
@@ -311,12 +327,5 @@ mod tests {
     #[test]
     fn outside_a_runtime_a_client_is_refused_rather_than_panicking() {
         assert!(Client::builder("http://localhost:1").build().is_err());
-    }
-
-    #[test]
-    fn a_key_is_never_printed() {
-        assert!(!format!("{:?}", Client::builder("http://x").credentials(ApiKey::new("s3cret"))).contains("s3cret"));
-        let session = Session::new("s3cret");
-        assert!(!format!("{session:?} {:?}", Credential::from(session.clone())).contains("s3cret"));
     }
 }

@@ -3,40 +3,56 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue, header::AUTHORIZATION};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     audit::Audit,
     auth::Auth,
-    builder::{ClientBuilder, Credential, REASON, TENANT, bearer, reason_value, tenant_value},
+    budget::Budget,
+    builder::{ClientBuilder, REASON, TENANT, reason_value, tenant_value},
+    credentials::{Credential, bearer},
+    deadline::Deadline,
     error::{Error, ErrorKind},
     ids::TenantId,
+    jitter::Jitter,
+    pacing::Quota,
     products::Products,
     raw::RawChannel,
     search::Search,
+    telemetry::Instruments,
     tenants::Tenants,
     users::Users,
 };
 
+const CONSISTENCY: HeaderName = HeaderName::from_static("stead-consistency");
 const PROBE_PAUSE: Duration = Duration::from_millis(50);
 
-/// A connection to Stead. Cheap to clone; clones share the connection.
+/// A connection to Stead, or to several servers of one. Cheap to clone; clones share the connections, the budget of repeats
+/// and what is known of limits.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) raw: RawChannel,
     pub(crate) endpoint: Arc<str>,
     pub(crate) deadline: Duration,
+    pub(crate) until: Option<Deadline>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the clones of a client have in common.
+pub(crate) struct Shared {
+    pub(crate) budget: Budget,
+    pub(crate) jitter: Jitter,
+    pub(crate) attempt_timeout: Option<Duration>,
+    pub(crate) is_paced: bool,
+    pub(crate) instruments: Instruments,
 }
 
 impl Client {
-    /// Begins to set up a client for `http://host:port`, `https://host:port` (feature `tls`) or `unix:/path/to/socket`.
+    /// Begins to set up a client for `http://host:port`, `https://host:port` (feature `tls`), `unix:/path/to/socket`, or
+    /// `dns:///host:port`, which is every address of the name; for several of them with commas between, at most 64.
     pub fn builder(endpoint: impl Into<String>) -> ClientBuilder {
         ClientBuilder::new(endpoint.into())
-    }
-
-    pub(crate) fn new(raw: RawChannel, endpoint: String, deadline: Duration) -> Self {
-        Self { raw, endpoint: endpoint.into(), deadline }
     }
 
     /// Products: what a tenant sells.
@@ -82,12 +98,12 @@ impl Client {
             };
             match error.kind() {
                 ErrorKind::Unauthenticated if !self.raw.has_credential() => return Ok(()),
-                ErrorKind::Unavailable | ErrorKind::DeadlineExceeded => {}
+                ErrorKind::Unavailable | ErrorKind::DeadlineExceeded { .. } => {}
                 _ => return Err(error),
             }
             // Why it could not be reached says more than that the time was up.
             let kept = match unreachable.take() {
-                Some(kept) if *error.kind() == ErrorKind::DeadlineExceeded => kept,
+                Some(kept) if matches!(error.kind(), ErrorKind::DeadlineExceeded { .. }) => kept,
                 _ => error,
             };
             if start.elapsed() + PROBE_PAUSE >= timeout {
@@ -101,7 +117,8 @@ impl Client {
     /// The same connection acting in another tenant; for keys of the platform.
     #[must_use]
     pub fn with_tenant(&self, tenant: TenantId) -> Client {
-        Client { raw: self.raw.clone().with_header(TENANT, tenant_value(tenant)), ..self.clone() }
+        let raw = self.raw.clone().with_header(TENANT, tenant_value(tenant)).with_own_limits();
+        Client { raw, ..self.clone() }
     }
 
     /// The same connection with another reason for the audit log.
@@ -116,18 +133,51 @@ impl Client {
         Client { deadline, ..self.clone() }
     }
 
+    /// The same connection, every call of which ends by then, and by its own deadline: a server carries on so what its caller
+    /// left it.
+    ///
+    /// ```no_run
+    /// # use stead_client::{Client, Deadline, Error, Product};
+    /// # async fn example(client: &Client, incoming: tonic::Request<()>) -> Result<Product, Error> {
+    /// let client = match Deadline::from_incoming(incoming.metadata()) {
+    ///     Some(deadline) => client.until(deadline),
+    ///     None => client.clone(),
+    /// };
+    /// client.products().lookup("chess-42").send().await
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn until(&self, deadline: Deadline) -> Client {
+        let until =
+            self.until.map_or(deadline, |earlier| if earlier.left() < deadline.left() { earlier } else { deadline });
+        Client { until: Some(until), ..self.clone() }
+    }
+
+    /// The same connection, whose reads go past every cache: what they bring is what stands in the database.
+    #[must_use]
+    pub fn strong(&self) -> Client {
+        let strong = HeaderValue::from_static("strong");
+        Client { raw: self.raw.clone().with_header(CONSISTENCY, strong), ..self.clone() }
+    }
+
+    /// How much of its limits the caller has left, as the service told with its last answers; empty before the first.
+    pub fn quota(&self) -> Vec<Quota> {
+        self.raw.pacer().quota()
+    }
+
     /// The same connection with another credential, such as the session of a user who just signed in.
     ///
     /// Refused with [`LocalReject`](crate::ErrorKind::LocalReject) when it cannot be sent.
     pub fn with_credentials(&self, credential: impl Into<Credential>) -> Result<Client, Error> {
         let bearer = bearer(&credential.into())?;
-        Ok(Client { raw: self.raw.clone().with_header(AUTHORIZATION, bearer), ..self.clone() })
+        let raw = self.raw.clone().with_header(AUTHORIZATION, bearer).with_own_limits();
+        Ok(Client { raw, ..self.clone() })
     }
 
     /// The same connection without a credential, to see what a stranger sees.
     #[must_use]
     pub fn without_credentials(&self) -> Client {
-        Client { raw: self.raw.clone().without_credential(), ..self.clone() }
+        Client { raw: self.raw.clone().without_credential().with_own_limits(), ..self.clone() }
     }
 
     /// The connection itself, for clients generated from the contract: credentials are added, nothing else is.

@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
+use crate::attempts::Attempt;
+
 /// Why a call failed. One pointer wide; [`kind`](Error::kind) says what to do next.
 ///
 /// Printed with `{}` it is one line: code, reason, message, attempts. Printed with `{:?}` it leaves out the message and the
@@ -21,6 +23,7 @@ pub(crate) struct Inner {
     /// Of a batch, what stands in its way; where the kind holds the broken rules itself, they are there.
     pub(crate) entries: Vec<Violation>,
     pub(crate) attempts: u32,
+    pub(crate) history: Vec<Attempt>,
     pub(crate) request_id: Option<Uuid>,
     pub(crate) trace_id: Option<String>,
     pub(crate) status: Option<Status>,
@@ -68,7 +71,10 @@ pub enum ErrorKind {
     /// The service could not be reached or cannot answer now: try again later.
     Unavailable,
     /// The answer did not come in time.
-    DeadlineExceeded,
+    DeadlineExceeded {
+        /// Where the time was spent at last.
+        phase: Phase,
+    },
     /// The call was given up.
     Cancelled,
     /// The service has no such method: its version differs from the SDK's.
@@ -82,6 +88,18 @@ pub enum ErrorKind {
     Decode,
     /// A fault of the service: report the trace id.
     Internal,
+}
+
+/// Where the time of a call was spent when its deadline came.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// No connection was open yet: nothing was sent.
+    Connecting,
+    /// It was sent, and no answer came.
+    Answering,
+    /// The service itself says that the time was up.
+    Service,
 }
 
 /// One broken rule.
@@ -120,6 +138,13 @@ impl Error {
         Self::local(ErrorKind::LocalReject { violations }, None, message.unwrap_or_default())
     }
 
+    /// A call that was held back, and would have been for longer than it may take.
+    pub(crate) fn paced(retry_after: Duration, request_id: Option<Uuid>) -> Self {
+        let message =
+            format!("the limit leaves no room for this call before its deadline: try again in {retry_after:?}");
+        Self::local(ErrorKind::RateLimited { retry_after }, None, message).after(0, request_id, false)
+    }
+
     /// An answer that this version cannot read. The call itself went through.
     pub(crate) fn decode(message: String) -> Self {
         let message = format!("the answer cannot be read: {message}; use the SDK of the service's version");
@@ -137,6 +162,7 @@ impl Error {
             metadata: BTreeMap::new(),
             entries: Vec::new(),
             attempts: 0,
+            history: Vec::new(),
             request_id: None,
             trace_id: None,
             status: None,
@@ -189,6 +215,24 @@ impl Error {
         self.0.attempts
     }
 
+    /// What became of each attempt, in order; empty of streams, which keep none.
+    pub fn history(&self) -> &[Attempt] {
+        &self.0.history
+    }
+
+    /// Of work that was done so often, because somebody else was faster.
+    pub(crate) fn after_rounds(mut self, rounds: u32) -> Self {
+        if rounds > 1 {
+            self.0.message += &format!("; so it ended in round {rounds}");
+        }
+        self
+    }
+
+    pub(crate) fn with_history(mut self, history: Vec<Attempt>) -> Self {
+        self.0.history = history;
+        self
+    }
+
     /// The idempotency key of the write. Send the write again with it and it happens once.
     pub fn request_id(&self) -> Option<Uuid> {
         self.0.request_id
@@ -219,7 +263,7 @@ impl Error {
 }
 
 /// A code as the gRPC specification writes it.
-fn code_name(code: Code) -> &'static str {
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use tonic::{Request, Status, Streaming, client::Grpc};
 
 use crate::{
-    call::{BytesCodec, roll},
+    balancer::Trail,
+    call::BytesCodec,
     client::Client,
     error::Error,
     retry,
@@ -74,6 +75,9 @@ pub struct Export<T: Exported> {
     began: bool,
     /// Failures in a row, without an answer in between.
     failures: u32,
+    trail: Trail,
+    /// Whether the credential was renewed, without an answer since.
+    renewed: bool,
 }
 
 impl<T: Exported> Export<T> {
@@ -89,6 +93,8 @@ impl<T: Exported> Export<T> {
             opened: 0,
             began: false,
             failures: 0,
+            trail: Trail::default(),
+            renewed: false,
         }
     }
 
@@ -145,9 +151,14 @@ impl<T: Exported> Export<T> {
                 Err(status) => status,
             };
             self.answers = None;
+            if !self.renewed && self.client.raw.renew_credential(&status, &self.trail) {
+                self.renewed = true;
+                continue;
+            }
             self.failures += 1;
-            let outcome = status::stream_outcome(&status);
-            let Some(pause) = retry::reopening(outcome, self.opened, self.failures, roll()) else {
+            let verdict = status::stream_verdict(&status);
+            let pause = retry::reopening(&verdict, self.opened, self.failures, self.client.shared.jitter.roll());
+            let Some(pause) = pause.filter(|&pause| self.client.has_time_for(pause)) else {
                 return Err(self.error(status));
             };
             tracing::debug!(code = ?status.code(), "export broke, opening it again");
@@ -156,7 +167,7 @@ impl<T: Exported> Export<T> {
     }
 
     async fn answer(&mut self) -> Result<Option<Bytes>, Status> {
-        let within = self.client.deadline;
+        let within = self.client.patience();
         let late = || Status::deadline_exceeded(format!("the export had no answer within {within:?}"));
         let answers = match &mut self.answers {
             Some(answers) => answers,
@@ -179,7 +190,7 @@ impl<T: Exported> Export<T> {
         if token.is_empty() {
             return Err(Error::decode("resume_token is missing".to_owned()));
         }
-        self.failures = 0;
+        (self.failures, self.renewed) = (0, false);
         self.items = items.into_iter();
         self.next_token = Some(token);
         Ok(())
@@ -187,16 +198,23 @@ impl<T: Exported> Export<T> {
 
     fn error(&mut self, status: Status) -> Error {
         let attempts = std::mem::take(&mut self.failures);
-        let circumstances =
-            Circumstances { endpoint: &self.client.endpoint, attempts, request_id: None, may_have_executed: false };
-        status::error(status, &circumstances)
+        let circumstances = Circumstances {
+            endpoint: &self.client.endpoint,
+            attempts,
+            history: Vec::new(),
+            request_id: None,
+            may_have_executed: false,
+        };
+        status::error(status, circumstances)
     }
 
     async fn open(&mut self) -> Result<Streaming<Bytes>, Status> {
         T::resume_token(&mut self.wire).clone_from(&self.token);
         let mut grpc = Grpc::new(self.client.raw.clone());
         grpc.ready().await.map_err(|fault| Status::from_error(fault.into()))?;
-        let request = Request::new(Bytes::from(self.wire.encode_to_vec()));
+        let mut request = Request::new(Bytes::from(self.wire.encode_to_vec()));
+        self.trail = Trail::default();
+        request.extensions_mut().insert(self.trail.clone());
         let answer = grpc.server_streaming(request, PathAndQuery::from_static(T::PATH), BytesCodec).await?;
         Ok(answer.into_inner())
     }

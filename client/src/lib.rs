@@ -129,38 +129,87 @@
 //! # Ok(()) }
 //! ```
 //!
+//! **What depends on what was read** is decided anew when somebody else was faster: [`Client::transact`].
+//!
 //! **Many rows** go in by an [`Import`], which survives a broken stream and can be taken up again by its id, and come out by an
 //! [`Export`], which shows one moment and goes on where its stream broke: [`Products::import`], [`Products::export`],
 //! [`Audit::export`].
 //!
+//! **Several servers** are one client: calls go where they are answered soonest, and away from what does not answer. A server
+//! that calls on carries its caller's deadline on:
+//!
+//! ```no_run
+//! # use stead_client::{Client, Deadline};
+//! # async fn tour(incoming: tonic::Request<()>) -> Result<(), stead_client::Error> {
+//! let client = Client::builder("http://10.0.0.1:50051, http://10.0.0.2:50051").build()?;
+//! let deadline = Deadline::from_incoming(incoming.metadata());
+//! let client = deadline.map_or(client.clone(), |deadline| client.until(deadline));
+//! let answer = client.products().lookup("chess-42").answer().await?;
+//! for attempt in answer.meta.attempts() {
+//!     println!("{} {:?} {:?}", attempt.endpoint, attempt.outcome, attempt.took);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! **Tests need no service** (feature `testing`): `testing::Fake` is one in memory, and `testing::Faults` has it fail as
+//! services fail. On tokio's paused clock no test waits for a pause:
+//!
+//! ```
+//! # #[cfg(feature = "testing")]
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), stead_client::Error> {
+//! # use stead_client::NewProduct;
+//! use stead_client::testing::{Fake, Fault, Faults};
+//! let fake = Fake::new();
+//! fake.inject(Faults::on("CreateProduct").times(2).then(Fault::Unavailable));
+//! let created = fake.client().products().create(NewProduct::new("chess-42", "Chess set")).answer().await?;
+//! assert_eq!((created.meta.attempts().len(), fake.calls().len()), (3, 3));
+//! # Ok(()) }
+//! # #[cfg(not(feature = "testing"))]
+//! # fn main() {}
+//! ```
+//!
 //! # What every call keeps
 //!
 //! - **A deadline**, 10 seconds unless set: around the whole call with its retries and pauses. Each attempt tells the service
-//!   what is left.
+//!   how much of it it has: half, unless [`attempt_timeout`](ClientBuilder::attempt_timeout) says otherwise.
 //! - **An idempotency key** on every write, drawn once for the call and the same in every attempt, so that a write happens
 //!   once however often it is sent. With a key of your own ([`CreateProduct::request_id`]) that holds across programs and
 //!   crashes too, and [`CreateProduct::answer`] says whether the write was done before.
-//! - **At most four attempts**, and only where a repeat is safe: when the call surely did not run, or when it is a read or a
-//!   write with its key. Pauses grow from 50 ms to 5 s with full jitter and never pass the deadline.
+//! - **At most four attempts**, and only where a repeat is safe by what the failure proves ([`Outcome`]): when the call surely
+//!   did not run, or when it is a read or a write with its key. Pauses grow from 50 ms to 5 s with full jitter and never pass
+//!   the deadline. What surely did not begin, for its connection's sake, is sent again at once, three times at most.
+//! - **A budget of repeats**, shared by a client and its clones, so that an outage is asked at most a tenth more often.
+//! - **Pacing** by what the service tells of limits ([`Client::quota`]), so that calls wait a little rather than be refused.
 //!
 //! # Features
 //!
 //! - `tls`: `https://` endpoints, with the platform's root certificates or one of your own.
+//! - `testing`: the module `testing`, a service in memory with failures on order, and `ClientBuilder::seed`; for
+//!   `[dev-dependencies]`.
 #![deny(missing_docs)]
 
 mod answer;
+mod attempts;
 mod audit;
 mod auth;
+mod balancer;
+mod budget;
 mod builder;
 mod call;
 mod client;
+mod connect;
 mod count;
+mod credentials;
 mod currency;
+mod deadline;
 mod error;
 mod export;
 mod ids;
+mod jitter;
 mod jwt;
 mod money;
+mod pacing;
 mod pages;
 mod products;
 mod raw;
@@ -168,26 +217,35 @@ mod request;
 mod retry;
 mod search;
 mod status;
+mod telemetry;
 mod tenants;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;
+mod transact;
+mod transport;
 mod users;
 mod wire;
 
-pub use answer::Answer;
+pub use answer::{Answer, Cache, Meta};
+pub use attempts::{Attempt, Outcome};
 pub use audit::{Action, Audit, AuditEntry, Change, ExportAuditEntries, GetAuditEntry};
 pub use auth::{
     ApiKeyInfo, Auth, CreateApiKey, CreateSession, CreatedApiKey, CreatedSession, ExtendSession, NewApiKey,
     RevokeApiKey, RevokeSession, RevokeUserSessions, SessionInfo, SessionsOf, WhoAmI,
 };
-pub use builder::{ApiKey, ClientBuilder, Credential, Session};
+pub use builder::ClientBuilder;
 pub use client::Client;
 pub use count::{CountMode, Total, TotalKind};
-pub use error::{Error, ErrorKind, Violation};
+pub use credentials::{ApiKey, Credential, Session};
+pub use deadline::Deadline;
+pub use error::{Error, ErrorKind, Phase, Violation};
 pub use export::{Export, Exported};
 pub use ids::{ApiKeyId, AuditEntryId, InvalidId, ProductId, SessionId, TenantId, UserId};
 pub use jwt::Jwt;
 pub use money::{InvalidMoney, Money};
+pub use pacing::Quota;
 pub use pages::{Filtered, Items, List, Page, Pages, Sorted, quoted};
 pub use products::{
     AdjustProductQuantity, BatchCreateProducts, BatchDeleteProducts, BatchGetProducts, BatchUpdateProducts,
@@ -205,6 +263,7 @@ pub use tenants::{
     SuspendTenant, Tenant, TenantLimits, TenantPatch, TenantState, TenantUsage, Tenants, UndeleteTenant, UpdateTenant,
     UpdateTenantLimits, Usage,
 };
+pub use transport::TransportError;
 pub use users::{
     BatchGetUsers, CreateUser, DeleteUser, GetUser, LookupUser, NewUser, Role, SetUserPassword, UndeleteUser,
     UpdateUser, User, UserPatch, UserState, Users,

@@ -1,5 +1,5 @@
-//! The connection with what every request carries: credential, tenant, reason.
-//! It leaves deadlines and retries to `call`.
+//! The connection with what every request carries: credential, tenant, reason, freshness; and what every answer tells of limits.
+//! It leaves deadlines and retries to `call`, and where a request goes to `balancer`.
 
 use std::{
     fmt,
@@ -9,38 +9,71 @@ use std::{
     task::{Context, Poll},
 };
 
-use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::AUTHORIZATION};
-use http_body_util::BodyExt;
-use tonic::{body::Body, transport};
+use tonic::{Code, Status, body::Body};
 
-use crate::jwt::Source;
+use crate::{
+    balancer::{Balancer, Trail},
+    jwt::Source,
+    pacing::Pacer,
+    transport::TransportError,
+};
 
-const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &base64::alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+/// What a program adds to each attempt.
+pub(crate) type Extra = Arc<dyn Fn(&mut HeaderMap) + Send + Sync>;
+
+/// What takes the place of the network in tests.
+#[cfg(feature = "testing")]
+pub(crate) type Local = tower::util::BoxCloneSyncService<Request<Body>, Response<Body>, TransportError>;
+
+/// Where requests go.
+#[derive(Clone)]
+pub(crate) enum Transport {
+    Network(Balancer),
+    #[cfg(feature = "testing")]
+    Local(Local),
+}
 
 /// The connection of a [`Client`](crate::Client) as a tower service, for clients generated from the contract.
 ///
-/// It adds the client's credential, tenant and reason to each request that does not carry its own, and nothing else: no
-/// deadline, no retry, no idempotency key.
+/// It adds the client's credential, tenant and reason to each request that does not carry its own, and chooses where it goes:
+/// no deadline, no retry, no idempotency key.
+///
+/// ```no_run
+/// # async fn example(client: &stead_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use stead_api::v1::{ListProductsRequest, product_service_client::ProductServiceClient};
+/// let mut products = ProductServiceClient::new(client.raw());
+/// println!("{:?}", products.list_products(ListProductsRequest::default()).await?.into_inner());
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct RawChannel {
-    channel: transport::Channel,
+    transport: Transport,
     headers: Arc<HeaderMap>,
     /// Where the credential comes from that the headers do not have.
     source: Option<Arc<Source>>,
+    extra: Option<Extra>,
+    pacer: Arc<Pacer>,
 }
 
 impl RawChannel {
-    pub(crate) fn new(channel: transport::Channel, headers: HeaderMap, source: Option<Arc<Source>>) -> Self {
-        Self { channel, headers: Arc::new(headers), source }
+    pub(crate) fn new(
+        transport: Transport,
+        headers: HeaderMap,
+        source: Option<Arc<Source>>,
+        extra: Option<Extra>,
+    ) -> Self {
+        Self { transport, headers: Arc::new(headers), source, extra, pacer: Arc::default() }
     }
 
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         Arc::make_mut(&mut self.headers).insert(name, value);
+        self
+    }
+
+    /// With limits of its own: those of another tenant, or of another caller.
+    pub(crate) fn with_own_limits(mut self) -> Self {
+        self.pacer = Arc::default();
         self
     }
 
@@ -53,6 +86,29 @@ impl RawChannel {
     pub(crate) fn has_credential(&self) -> bool {
         self.source.is_some() || self.headers.contains_key(AUTHORIZATION)
     }
+
+    pub(crate) fn pacer(&self) -> &Arc<Pacer> {
+        &self.pacer
+    }
+
+    pub(crate) fn balancer(&self) -> Option<&Balancer> {
+        match &self.transport {
+            Transport::Network(balancer) => Some(balancer),
+            #[cfg(feature = "testing")]
+            Transport::Local(_) => None,
+        }
+    }
+
+    /// Whether the credential was refused and another will be asked for. The service tells nobody what is wrong with one, its age
+    /// or anything else.
+    pub(crate) fn renew_credential(&self, status: &Status, trail: &Trail) -> bool {
+        let (Some(source), Some(sent)) = (&self.source, trail.credential()) else { return false };
+        let is_refused = status.code() == Code::Unauthenticated;
+        if is_refused {
+            source.refused(&sent);
+        }
+        is_refused
+    }
 }
 
 impl fmt::Debug for RawChannel {
@@ -63,11 +119,11 @@ impl fmt::Debug for RawChannel {
 
 impl tower::Service<Request<Body>> for RawChannel {
     type Response = Response<Body>;
-    type Error = transport::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, transport::Error>> + Send>>;
+    type Error = TransportError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, TransportError>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), transport::Error>> {
-        tower::Service::poll_ready(&mut self.channel, context)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -77,53 +133,31 @@ impl tower::Service<Request<Body>> for RawChannel {
             }
         }
         let source = self.source.clone().filter(|_| !request.headers().contains_key(AUTHORIZATION));
-        // The channel that was found ready is the one to call.
-        let fresh = self.channel.clone();
-        let mut channel = std::mem::replace(&mut self.channel, fresh);
+        let Self { transport, extra, pacer, .. } = self.clone();
         Box::pin(async move {
+            let trail = request.extensions_mut().remove::<Trail>().unwrap_or_default();
             if let Some(source) = source {
                 match source.header().await {
-                    Ok(value) => drop(request.headers_mut().insert(AUTHORIZATION, value)),
+                    Ok(value) => {
+                        trail.carries(value.clone());
+                        request.headers_mut().insert(AUTHORIZATION, value);
+                    }
                     Err(status) => return Ok(status.into_http()),
                 }
             }
-            let mut answer = channel.call(request).await?;
-            drop_broken_details(answer.headers_mut());
-            Ok(answer.map(|body| {
-                Body::new(body.map_frame(|mut frame| {
-                    if let Some(trailers) = frame.trailers_mut() {
-                        drop_broken_details(trailers);
-                    }
-                    frame
-                }))
-            }))
+            if let Some(extra) = extra {
+                extra(request.headers_mut());
+            }
+            let answer = match transport {
+                Transport::Network(balancer) => balancer.call(request, &trail).await?,
+                #[cfg(feature = "testing")]
+                Transport::Local(local) => {
+                    trail.went(None);
+                    tower::ServiceExt::oneshot(local, request).await?
+                }
+            };
+            pacer.observe(answer.headers());
+            Ok(answer)
         })
-    }
-}
-
-/// tonic panics on details that are not base64, which any proxy on the way could send.
-fn drop_broken_details(headers: &mut HeaderMap) {
-    if headers.get(DETAILS).is_some_and(|details| BASE64.decode(details.as_bytes()).is_err()) {
-        headers.remove(DETAILS);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn details_that_are_not_base64_are_dropped_and_others_kept() {
-        let left = |value: &'static str| {
-            let mut headers = HeaderMap::from_iter([(DETAILS, HeaderValue::from_static(value))]);
-            drop_broken_details(&mut headers);
-            headers.contains_key(DETAILS)
-        };
-        assert!(left("CAMSBXdvcmRz") && left("CAM=") && left("CAM"));
-        assert!(!left("%%%") && !left("C"));
-        let mut headers = HeaderMap::from_iter([(DETAILS, HeaderValue::from_static("%"))]);
-        drop_broken_details(&mut headers);
-        headers.insert("grpc-status", HeaderValue::from_static("5"));
-        assert!(tonic::Status::from_header_map(&headers).is_some());
     }
 }

@@ -26,6 +26,23 @@ macro_rules! write_options {
 
 pub(crate) use write_options;
 
+/// Both forms of sending a read that is whole, for a builder with the fields `client` and `wire`.
+macro_rules! read_sends {
+    ($path:literal, $resource:ty, $read:expr) => {
+        /// Sends the request, and tells how its answer came about.
+        pub async fn answer(self) -> Result<crate::answer::Answer<$resource>, crate::error::Error> {
+            self.client.ask($path, &self.wire).await?.read($read)
+        }
+
+        /// Sends the request.
+        pub async fn send(self) -> Result<$resource, crate::error::Error> {
+            self.answer().await.map(|answer| answer.value)
+        }
+    };
+}
+
+pub(crate) use read_sends;
+
 /// The setter of a revision, for a builder whose `wire` has an etag.
 macro_rules! etag_option {
     ($writes:literal) => {

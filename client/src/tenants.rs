@@ -19,7 +19,7 @@ use crate::{
     error::Error,
     ids::TenantId,
     pages::{Filtered, List, Page, Sorted, sealed::Sealed},
-    request::{delete_by_name, etag_option, read_mask_option, write_by_name, write_options},
+    request::{delete_by_name, etag_option, read_mask_option, read_sends, write_by_name, write_options},
 };
 
 /// Who the rows belong to; made by [`Client::tenants`].
@@ -190,10 +190,7 @@ impl GetTenant {
         self
     }
 
-    /// Sends the request.
-    pub async fn send(self) -> Result<Tenant, Error> {
-        Tenant::from_wire(self.client.read("/stead.v1.TenantService/GetTenant", &self.wire).await?)
-    }
+    read_sends!("/stead.v1.TenantService/GetTenant", Tenant, Tenant::from_wire);
 }
 
 /// Finds a tenant by its slug; made by [`Tenants::lookup`].
@@ -207,10 +204,7 @@ pub struct LookupTenant {
 impl LookupTenant {
     read_mask_option!();
 
-    /// Sends the request.
-    pub async fn send(self) -> Result<Tenant, Error> {
-        Tenant::from_wire(self.client.read("/stead.v1.TenantService/LookupTenant", &self.wire).await?)
-    }
+    read_sends!("/stead.v1.TenantService/LookupTenant", Tenant, Tenant::from_wire);
 }
 
 /// Creates a tenant; made by [`Tenants::create`].

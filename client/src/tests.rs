@@ -1,8 +1,12 @@
 //! The SDK over a real socket against a service made for the test: headers, deadlines, repeats, streams that break.
 //! It leaves the service's own promises to the tests of the whole product.
 
+mod balancing;
+mod credentials;
 mod fake;
 mod more;
+#[cfg(feature = "testing")]
+mod paused;
 mod search;
 
 use std::{collections::BTreeMap, net::Ipv4Addr, time::Duration};
@@ -15,7 +19,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use uuid::Uuid;
 
 use self::fake::{Fake, client};
-use crate::{Client, ErrorKind, NewProduct, TenantId};
+use crate::{Client, ErrorKind, NewProduct, Phase, TenantId};
 
 fn draining() -> Status {
     let metadata = [("executed".to_owned(), "false".to_owned())];
@@ -30,14 +34,14 @@ fn draining() -> Status {
 async fn a_call_carries_credential_tenant_reason_and_deadline() {
     let (client, fake) = Fake::default().start().await;
     let tenant = TenantId::from(Uuid::nil());
-    let client = client.with_tenant(tenant).with_reason("Käse").with_deadline(Duration::from_secs(7));
+    let client = client.with_tenant(tenant).with_reason("Käse").with_deadline(Duration::from_secs(5));
     client.products().get(Uuid::nil().into()).send().await.unwrap();
     let seen = fake.0.lock().unwrap().seen.remove(0);
     let header = |name: &str| seen.get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
     assert_eq!(header("authorization"), "Bearer s3cret");
     assert_eq!(header("stead-tenant"), tenant.to_string());
     assert_eq!(header("stead-reason"), "K%C3%A4se");
-    assert!(header("grpc-timeout").starts_with(['6', '7']), "{}", header("grpc-timeout"));
+    assert!(header("grpc-timeout").starts_with('2'), "{}", header("grpc-timeout"));
     assert!(header("user-agent").starts_with("stead-client/"));
 }
 
@@ -71,7 +75,7 @@ async fn an_error_tells_attempts_key_and_doubt() {
 async fn a_call_ends_by_its_deadline() {
     let (client, _) = Fake::default().start().await;
     let error = client.with_deadline(Duration::from_millis(60)).products().lookup("a").send().await.unwrap_err();
-    assert_eq!(error.kind(), &ErrorKind::DeadlineExceeded);
+    assert_eq!(error.kind(), &ErrorKind::DeadlineExceeded { phase: Phase::Answering });
     assert!(error.may_have_executed());
     assert!(!error.to_string().contains('\n'));
 }
@@ -97,6 +101,18 @@ async fn a_value_that_cannot_travel_is_refused_before_it_is_sent() {
     assert!(matches!(error.kind(), ErrorKind::LocalReject { .. }) && error.attempts() == 0);
     assert_eq!(error.violations()[0].field, "attributes.big");
     assert!(fake.0.lock().unwrap().seen.is_empty());
+}
+
+#[tokio::test]
+async fn who_decides_anew_reads_past_every_cache() {
+    let (client, fake) = Fake::default().start().await;
+    let details = ErrorDetails::with_error_info("ETAG_MISMATCH", "stead", []);
+    fake.0.lock().unwrap().refusals = vec![Status::with_error_details(tonic::Code::Aborted, "", details)];
+    let work = client.transact(|client| async move { client.products().get(Uuid::nil().into()).send().await });
+    work.await.unwrap();
+    let state = fake.0.lock().unwrap();
+    let strong: Vec<_> = state.seen.iter().map(|seen| seen.get("stead-consistency").is_some()).collect();
+    assert_eq!(strong, [false, true]);
 }
 
 async fn import_of(client: &Client, rows: impl Iterator<Item = u64>) -> crate::Import {

@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Violation},
     ids::UserId,
     pages::{Filtered, List, Page, Sorted, sealed::Sealed},
-    request::{delete_by_name, etag_option, read_mask_option, write_by_name, write_options},
+    request::{delete_by_name, etag_option, read_mask_option, read_sends, write_by_name, write_options},
 };
 
 /// The people of a tenant; made by [`Client::users`].
@@ -181,10 +181,7 @@ impl GetUser {
         self
     }
 
-    /// Sends the request.
-    pub async fn send(self) -> Result<User, Error> {
-        User::from_wire(self.client.read("/stead.v1.UserService/GetUser", &self.wire).await?)
-    }
+    read_sends!("/stead.v1.UserService/GetUser", User, User::from_wire);
 }
 
 /// Finds a user; made by [`Users::lookup_by_email`] and [`Users::lookup_by_username`].
@@ -205,10 +202,7 @@ impl fmt::Debug for LookupUser {
 impl LookupUser {
     read_mask_option!();
 
-    /// Sends the request.
-    pub async fn send(self) -> Result<User, Error> {
-        User::from_wire(self.client.read("/stead.v1.UserService/LookupUser", &self.wire).await?)
-    }
+    read_sends!("/stead.v1.UserService/LookupUser", User, User::from_wire);
 }
 
 /// Reads many users; made by [`Users::batch_get`].
@@ -229,12 +223,9 @@ impl BatchGetUsers {
         self
     }
 
-    /// Sends the request.
-    pub async fn send(self) -> Result<Vec<User>, Error> {
-        let path = "/stead.v1.UserService/BatchGetUsers";
-        let answer: v1::BatchGetUsersResponse = self.client.read(path, &self.wire).await?;
+    read_sends!("/stead.v1.UserService/BatchGetUsers", Vec<User>, |answer: v1::BatchGetUsersResponse| {
         answer.users.into_iter().map(User::from_wire).collect()
-    }
+    });
 }
 
 /// The generated request would print the password, so it is made only when it is sent.

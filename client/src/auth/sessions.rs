@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::Auth;
 use crate::{
     answer::Answer,
-    builder::Session,
     call::draw_request_id,
     client::Client,
+    credentials::Session,
     error::Error,
     ids::{SessionId, UserId},
     pages::{List, Page},
@@ -85,6 +85,7 @@ pub struct CreatedSession {
 }
 
 /// Whose sessions to list.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SessionsOf {
     /// Those of the user that the caller is.

@@ -11,7 +11,7 @@ use crate::{
     client::Client,
     error::{Error, Violation},
     ids::ProductId,
-    request::{read_mask_option, write_options},
+    request::{read_mask_option, read_sends, write_options},
 };
 
 /// Reads many products; made by [`Products::batch_get`](super::Products::batch_get).
@@ -37,12 +37,11 @@ impl BatchGetProducts {
         self
     }
 
-    /// Sends the request.
-    pub async fn send(self) -> Result<Vec<Product>, Error> {
-        let path = "/stead.v1.ProductService/BatchGetProducts";
-        let answer: v1::BatchGetProductsResponse = self.client.read(path, &self.wire).await?;
-        read(answer.products)
-    }
+    read_sends!(
+        "/stead.v1.ProductService/BatchGetProducts",
+        Vec<Product>,
+        |answer: v1::BatchGetProductsResponse| read(answer.products)
+    );
 }
 
 /// Creates many products; made by [`Products::batch_create`](super::Products::batch_create). The answer has them in the same
@@ -127,6 +126,14 @@ impl BatchUpdateProducts {
 }
 
 /// A product at any revision, or at one alone: made from its id, from its id and an etag, or from the product as it was read.
+///
+/// ```
+/// use stead_client::{ProductId, ProductTarget};
+///
+/// let id: ProductId = "products/0193d9a6-5c3e-7e4b-9a4f-1f2e3d4c5b6d".parse()?;
+/// assert_ne!(ProductTarget::from(id), ProductTarget::from((id, "\"etag\"".to_owned())));
+/// # Ok::<(), stead_client::InvalidId>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProductTarget {
     id: ProductId,

@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     ids::ProductId,
     pages::{Items, List, Page, Pages},
-    request::{etag_option, write_by_name, write_options},
+    request::{etag_option, read_sends, write_by_name, write_options},
 };
 
 /// Lists a product's revisions; made by [`Products::revisions`](super::Products::revisions).
@@ -74,10 +74,7 @@ impl GetProductRevision {
         Self { client, wire: v1::GetProductRevisionRequest { name: id.to_string(), revision } }
     }
 
-    /// Sends the request.
-    pub async fn send(self) -> Result<Product, Error> {
-        Product::from_wire(self.client.read("/stead.v1.ProductService/GetProductRevision", &self.wire).await?)
-    }
+    read_sends!("/stead.v1.ProductService/GetProductRevision", Product, Product::from_wire);
 }
 
 write_by_name! {

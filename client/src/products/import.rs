@@ -19,11 +19,13 @@ use super::{
     chunk::{self, Chunk, Gathered},
 };
 use crate::{
-    call::{BytesCodec, roll},
+    attempts::Outcome,
+    balancer::Trail,
+    call::BytesCodec,
     client::Client,
     error::{Error, Violation},
-    retry::{self, Outcome},
-    status::{self, Circumstances},
+    retry,
+    status::{self, Circumstances, Verdict},
 };
 
 const PATH: &str = "/stead.v1.ProductService/ImportProducts";
@@ -64,6 +66,8 @@ impl ImportProducts {
             faults: Vec::new(),
             opened: 0,
             failures: 0,
+            trail: Trail::default(),
+            renewed: false,
         };
         import.advance().await?;
         Ok(import)
@@ -134,6 +138,9 @@ pub struct Import {
     opened: u32,
     /// Failures in a row, without a row settled in between.
     failures: u32,
+    trail: Trail,
+    /// Whether the credential was renewed, without a row settled since.
+    renewed: bool,
 }
 
 #[derive(Debug)]
@@ -230,12 +237,18 @@ impl Import {
         loop {
             let result = match &mut self.session {
                 None => self.begin().await,
-                Some(session) => session.answer(self.client.deadline).await.map(|answer| self.settle(answer)),
+                Some(session) => session.answer(self.client.patience()).await.map(|answer| self.settle(answer)),
             };
             let Err(status) = result else { return Ok(()) };
             self.session = None;
+            if !self.renewed && self.client.raw.renew_credential(&status, &self.trail) {
+                self.renewed = true;
+                continue;
+            }
             self.failures += 1;
-            let Some(pause) = retry::reopening(outcome(&status), self.opened, self.failures, roll()) else {
+            let pause =
+                retry::reopening(&verdict(&status), self.opened, self.failures, self.client.shared.jitter.roll());
+            let Some(pause) = pause.filter(|&pause| self.client.has_time_for(pause)) else {
                 return Err(self.error(status));
             };
             tracing::debug!(code = ?status.code(), next_row = self.progress.next_row, "import broke, opening it again");
@@ -246,15 +259,21 @@ impl Import {
     fn error(&mut self, status: Status) -> Error {
         let attempts = std::mem::take(&mut self.failures);
         let may_have_executed = !self.unanswered.is_empty();
-        let circumstances =
-            Circumstances { endpoint: &self.client.endpoint, attempts, request_id: None, may_have_executed };
-        status::error(status, &circumstances)
+        let circumstances = Circumstances {
+            endpoint: &self.client.endpoint,
+            attempts,
+            history: Vec::new(),
+            request_id: None,
+            may_have_executed,
+        };
+        status::error(status, circumstances)
     }
 
     /// Opens the stream, learns how far the import has come, and sends again what is not settled.
     async fn begin(&mut self) -> Result<(), Status> {
-        let mut session = Session::open(&self.client, self.id, self.in_flight).await?;
-        let answer = session.answer(self.client.deadline).await?;
+        self.trail = Trail::default();
+        let mut session = Session::open(&self.client, self.id, self.in_flight, &self.trail).await?;
+        let answer = session.answer(self.client.patience()).await?;
         if self.opened == 0 || progress(&answer).next_row > self.progress.next_row {
             self.failures = 0;
         }
@@ -268,7 +287,7 @@ impl Import {
     }
 
     fn settle(&mut self, answer: v1::ImportProductsResponse) {
-        self.failures = 0;
+        (self.failures, self.renewed) = (0, false);
         self.unanswered.pop_front();
         self.progress = progress(&answer);
         self.faults.extend(answer.faults.into_iter().map(|fault| ImportFault {
@@ -279,7 +298,7 @@ impl Import {
 }
 
 impl Session {
-    async fn open(client: &Client, id: Uuid, in_flight: usize) -> Result<Self, Status> {
+    async fn open(client: &Client, id: Uuid, in_flight: usize, trail: &Trail) -> Result<Self, Status> {
         let (requests, queue) = mpsc::channel(in_flight + 1);
         let step = v1::import_products_request::Step::Start(v1::ImportProductsStart { import_id: id.to_string() });
         let start = v1::ImportProductsRequest { step: Some(step) };
@@ -288,10 +307,11 @@ impl Session {
             let _ = requests.try_send(start.encode_to_vec().into());
             let mut grpc = Grpc::new(client.raw.clone());
             grpc.ready().await.map_err(|fault| Status::from_error(fault.into()))?;
-            let stream = Request::new(ReceiverStream::new(queue));
+            let mut stream = Request::new(ReceiverStream::new(queue));
+            stream.extensions_mut().insert(trail.clone());
             grpc.streaming(stream, PathAndQuery::from_static(PATH), BytesCodec).await
         };
-        let answers = timeout(client.deadline, session).await.map_err(|_| late(client.deadline))??.into_inner();
+        let answers = timeout(client.patience(), session).await.map_err(|_| late(client.patience()))??.into_inner();
         Ok(Self { requests, answers })
     }
 
@@ -316,12 +336,12 @@ impl Session {
 }
 
 /// An import goes on after more than a call does, because opening it again tells where it stands.
-fn outcome(status: &Status) -> Outcome {
+fn verdict(status: &Status) -> Verdict {
     // A chunk of the broken stream was settled after the new one had asked how far the import has come.
     let out_of_step = || status.get_details_error_info().is_some_and(|info| info.reason == "IMPORT_OUT_OF_STEP");
     match status.code() {
-        Code::FailedPrecondition if out_of_step() => Outcome::Ambiguous,
-        _ => status::stream_outcome(status),
+        Code::FailedPrecondition if out_of_step() => Outcome::Ambiguous.into(),
+        _ => status::stream_verdict(status),
     }
 }
 

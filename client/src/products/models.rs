@@ -254,6 +254,14 @@ impl From<Product> for NewProduct {
 }
 
 /// A change to a product: the fields that are named, and no others.
+///
+/// ```
+/// use stead_client::ProductPatch;
+///
+/// let patch = ProductPatch::new().quantity(12).price("24.90 EUR".parse::<stead_client::Money>()?).attribute("colour", "red");
+/// assert!(!patch.is_empty() && ProductPatch::new().is_empty());
+/// # Ok::<(), stead_client::InvalidMoney>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct ProductPatch {

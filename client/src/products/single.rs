@@ -11,7 +11,7 @@ use crate::{
     client::Client,
     error::Error,
     ids::ProductId,
-    request::{delete_by_name, etag_option, read_mask_option, write_by_name, write_options},
+    request::{delete_by_name, etag_option, read_mask_option, read_sends, write_by_name, write_options},
 };
 
 /// Reads one product; made by [`Products::get`](super::Products::get).
@@ -35,10 +35,7 @@ impl GetProduct {
         self
     }
 
-    /// Sends the request.
-    pub async fn send(self) -> Result<Product, Error> {
-        Product::from_wire(self.client.read("/stead.v1.ProductService/GetProduct", &self.wire).await?)
-    }
+    read_sends!("/stead.v1.ProductService/GetProduct", Product, Product::from_wire);
 }
 
 /// Finds a product by its sku; made by [`Products::lookup`](super::Products::lookup).
@@ -56,10 +53,7 @@ impl LookupProduct {
 
     read_mask_option!();
 
-    /// Sends the request.
-    pub async fn send(self) -> Result<Product, Error> {
-        Product::from_wire(self.client.read("/stead.v1.ProductService/LookupProduct", &self.wire).await?)
-    }
+    read_sends!("/stead.v1.ProductService/LookupProduct", Product, Product::from_wire);
 }
 
 /// Creates a product; made by [`Products::create`](super::Products::create).

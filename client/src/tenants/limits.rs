@@ -99,6 +99,13 @@ pub struct TenantUsage {
 }
 
 /// A change to the limits that a tenant has for itself: those that are named, and no others; `None` gives one back to the plan.
+///
+/// ```
+/// use stead_client::LimitsPatch;
+///
+/// let patch = LimitsPatch::new().rows(5_000_000).burst(None);
+/// assert!(!patch.is_empty());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct LimitsPatch {

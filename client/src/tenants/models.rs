@@ -82,6 +82,13 @@ impl Tenant {
 }
 
 /// A tenant to create.
+///
+/// ```
+/// use stead_client::NewTenant;
+///
+/// let acme = NewTenant::new("acme", "Acme Games").plan("standard").audit_retention_days(400);
+/// assert_eq!(acme.slug, "acme");
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewTenant {
@@ -145,6 +152,13 @@ impl NewTenant {
 }
 
 /// A change to a tenant: the fields that are named, and no others.
+///
+/// ```
+/// use stead_client::TenantPatch;
+///
+/// let patch = TenantPatch::new().display_name("Acme Toys").audit_retention_days(None);
+/// assert!(!patch.is_empty());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct TenantPatch {

@@ -225,6 +225,7 @@ impl ProductService for Fake {
         &self,
         request: Request<Streaming<v1::ImportProductsRequest>>,
     ) -> Answer<Self::ImportProductsStream> {
+        self.note(&request)?;
         let (fake, mut messages) = (self.clone(), request.into_inner());
         let (answers, stream) = tokio::sync::mpsc::channel(16);
         tokio::spawn(async move {

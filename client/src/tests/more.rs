@@ -129,14 +129,17 @@ async fn an_answer_of_before_is_told_from_a_first_one() {
     let (client, fake) = Fake::default().start().await;
     let create = client.products().create(NewProduct::new("a", "A")).request_id(Uuid::from_u128(7));
     let first = create.clone().answer().await.unwrap();
-    assert_eq!((first.replayed, first.attempts, first.request_id), (false, 1, Uuid::from_u128(7)));
+    assert_eq!(
+        (first.meta.replayed(), first.meta.attempts().len(), first.meta.request_id()),
+        (false, 1, Some(Uuid::from_u128(7)))
+    );
     let again = create.clone().answer().await.unwrap();
-    assert_eq!((again.replayed, again.attempts, &again.value), (true, 1, &first.value));
+    assert_eq!((again.meta.replayed(), again.meta.attempts().len(), &again.value), (true, 1, &first.value));
     assert_eq!(create.send().await.unwrap(), first.value);
     // An attempt whose answer was lost makes one of before, too.
     fake.0.lock().unwrap().refusals = vec![Status::unavailable("?")];
     let doubtful = client.products().create(NewProduct::new("b", "B")).answer().await.unwrap();
-    assert!(doubtful.replayed && doubtful.attempts == 2, "{doubtful:?}");
+    assert!(doubtful.meta.replayed() && doubtful.meta.attempts().len() == 2, "{doubtful:?}");
 }
 
 #[tokio::test]

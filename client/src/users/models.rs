@@ -112,6 +112,13 @@ impl User {
 }
 
 /// A user to create.
+///
+/// ```
+/// use stead_client::{NewUser, Role};
+///
+/// let ada = NewUser::new("ada@example.com").display_name("Ada").role(Role::Editor).password("a long pass phrase");
+/// assert!(!format!("{ada:?}").contains("pass phrase"));
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Default, PartialEq)]
 pub struct NewUser {
@@ -204,6 +211,13 @@ impl NewUser {
 }
 
 /// A change to a user: the fields that are named, and no others.
+///
+/// ```
+/// use stead_client::{Role, UserPatch};
+///
+/// let patch = UserPatch::new().roles([Role::Viewer]).profile_entry("locale", "de").remove_profile_entry("nickname");
+/// assert!(!patch.is_empty());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct UserPatch {

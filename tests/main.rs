@@ -24,6 +24,7 @@ mod caching;
 mod canaries;
 mod cancellation;
 mod concurrency;
+mod conformance;
 mod credentials;
 mod errors;
 mod fuzz;
@@ -40,6 +41,8 @@ mod pages;
 mod quotas;
 mod refusals;
 mod retries;
+mod sdk;
+mod transact;
 mod validation;
 mod waits;
 

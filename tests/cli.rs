@@ -1,7 +1,13 @@
 //! `stead`, the command line: what it prints for people and for programs, and how scripts learn what happened.
 //! Leaves what the commands ask of the service to the domains.
 
+mod bench;
+mod contexts;
+mod doctor;
+mod exports;
+mod kept;
 mod search;
+mod watching;
 mod writes;
 
 use std::{fs, time::Duration};
@@ -17,6 +23,8 @@ use crate::{
 
 fn stead(tenant: &Tenant, args: &[&str]) -> Program {
     let program = Program::named("stead").args(args.iter().copied());
+    // Whoever runs this may have contexts of their own.
+    let program = program.env("STEAD_CLI_CONFIG", "/nosuch/config.toml");
     program.env("STEAD_ENDPOINT", &tenant.endpoint).env("STEAD_KEY", tenant.key.expose())
 }
 
@@ -301,6 +309,11 @@ async fn every_command_teaches() {
                 &["tenants"],
                 &["users"],
                 &["audit"],
+                &["context"],
+                &["completions"],
+                &["man"],
+                &["doctor"],
+                &["bench"],
             ][..],
         ),
         (

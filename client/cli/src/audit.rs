@@ -15,6 +15,8 @@ use crate::{
     output::{Column, Shown, time},
     session::Session,
     values,
+    verbose::told,
+    watch::Watch,
 };
 
 pub(crate) const EXAMPLES: &str = "\
@@ -24,6 +26,7 @@ Examples:
   stead audit list --resource 'users/*' --filter 'action = DELETE OR action = PURGE'
   stead audit list --filter 'action = LOGIN_FAILED' --since 2030-01-01 --until 2030-02-01
   stead audit export --since 2030-01-01 --until 2030-02-01 january.ndjson
+  stead audit list --filter 'action = DELETE' --limit 10 --watch=30s
 
 To read the log is an entry of it.";
 
@@ -38,6 +41,8 @@ pub(crate) enum AuditCommand {
         order_by: Option<String>,
         #[command(flatten)]
         window: Window,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// Print one entry with its values
     Get {
@@ -96,13 +101,13 @@ impl Question {
 pub(crate) async fn run(session: &mut Session, command: AuditCommand) -> Result<(), Failure> {
     let audit = session.client.audit();
     match command {
-        AuditCommand::List { question, order_by, window } => {
+        AuditCommand::List { question, order_by, window, watch } => {
             let list = audit.list().filter(question.filter()).order_by(order_by.unwrap_or_default());
-            session.output.list(list, &window).await
+            watch.over(session, async |session| session.output.list(list.clone(), &window).await).await
         }
         AuditCommand::Get { entry } => {
-            let entry = audit.get(entry).send().await?;
-            session.output.one(&entry)
+            let entry = audit.get(entry).answer().await?;
+            session.output.one(&told(entry))
         }
         AuditCommand::Export(args) => export::run(session, args).await,
     }

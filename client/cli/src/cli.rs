@@ -8,10 +8,14 @@ use stead_client::{CountMode, List, Sorted};
 
 use crate::{
     audit::{self, AuditCommand},
+    bench::{self, BenchArgs},
+    context::{self, ContextCommand},
+    doctor,
     keys::KeysCommand,
     products::{self, ProductsCommand},
     search::{self, SearchArgs, SuggestArgs},
     sessions::{self, Login, SessionsCommand},
+    shell,
     tenants::{self, TenantsCommand},
     users::{self, UsersCommand},
     values,
@@ -49,9 +53,13 @@ pub(crate) struct Cli {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Connection {
-    /// Where the service is: http://host:port, https://host:port or unix:/path/to/socket
-    #[arg(long, global = true, env = "STEAD_ENDPOINT", default_value = "http://127.0.0.1:50051")]
-    pub(crate) endpoint: String,
+    /// The context of the configuration to work in, rather than the one in use
+    #[arg(long, global = true, value_name = "NAME", env = "STEAD_CONTEXT")]
+    pub(crate) context: Option<String>,
+    /// Where the service is: http://host:port, https://host:port, dns:///host:port or unix:/path/to/socket, or several with
+    /// commas between [default: the context's, or http://127.0.0.1:50051]
+    #[arg(long, global = true, value_name = "ENDPOINT", env = "STEAD_ENDPOINT")]
+    pub(crate) endpoint: Option<String>,
     /// An API key, a session's token or a JWT; better by the environment than here, where others on the machine can read it
     #[arg(long = "key", value_name = "KEY", global = true, env = "STEAD_KEY", hide_env_values = true)]
     pub(crate) credential: Option<String>,
@@ -64,12 +72,18 @@ pub(crate) struct Connection {
     /// Why, for the audit log
     #[arg(long, global = true, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
-    /// How to print: tables for people, or one JSON object a line
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
-    pub(crate) output: Format,
-    /// How long a call may take, with its retries: 500ms, 10s, 2m
-    #[arg(long, global = true, default_value = "10s", value_parser = values::duration)]
-    pub(crate) deadline: Duration,
+    /// How to print: tables for people, or one JSON object a line [default: the context's, or table]
+    #[arg(short, long, global = true, value_enum)]
+    pub(crate) output: Option<Format>,
+    /// How long a call may take, with its retries: 500ms, 10s, 2m [default: the context's, or 10s]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) deadline: Option<Duration>,
+    /// Read past every cache: what is printed is what stands in the database
+    #[arg(long, global = true)]
+    pub(crate) strong: bool,
+    /// Tell on the error output how calls went: attempts, caches, trace ids
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
 }
 
 /// How answers are printed.
@@ -112,6 +126,27 @@ pub(crate) enum Command {
     Sessions(SessionsCommand),
     /// Who the service takes you for, and what you may do
     Whoami,
+    /// Measure calls: how many a second, how long they take, what goes wrong
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(BenchArgs),
+    /// Look for what is wrong between here and the service, step by step, and say what to do about it
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor,
+    /// Endpoints, tenants and credentials under names of your own
+    #[command(subcommand, after_help = context::EXAMPLES)]
+    Context(ContextCommand),
+    /// Print what makes a shell complete `stead` by the Tab key
+    #[command(after_help = shell::COMPLETIONS)]
+    Completions {
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command into a folder
+    #[command(after_help = shell::MAN)]
+    Man {
+        #[arg(value_name = "DIR")]
+        folder: Option<PathBuf>,
+    },
 }
 
 /// How much of a list to print.
@@ -209,7 +244,7 @@ mod tests {
     #[test]
     fn global_options_may_stand_behind_the_command() {
         let cli = Cli::parse_from(["stead", "products", "list", "--limit", "3", "-o", "json", "--tenant", "acme"]);
-        assert_eq!(cli.connection.output, Format::Json);
+        assert_eq!(cli.connection.output, Some(Format::Json));
         assert_eq!(cli.connection.acting_in.as_deref(), Some("acme"));
         assert!(Cli::try_parse_from(["stead", "products", "list", "--limit", "0"]).is_err());
         assert!(Cli::try_parse_from(["stead", "products", "list", "--page-size", "1001"]).is_err());
@@ -234,7 +269,10 @@ mod tests {
             let help = command.render_long_help().to_string();
             let examples = help.lines().filter(|line| line.starts_with("  stead ") || line.contains(" | stead "));
             let own = examples.map(|line| {
-                let words = words(line.rsplit(" | ").next().unwrap_or_default());
+                let own =
+                    if line.starts_with("  stead ") { line } else { line.rsplit(" | ").next().unwrap_or_default() };
+                // What the shell does with the output is not ours.
+                let words: Vec<_> = words(own).into_iter().take_while(|word| word != ">" && word != "|").collect();
                 assert!(Cli::try_parse_from(&words).is_ok(), "{line}: {words:?}");
             });
             own.count() + command.get_subcommands_mut().map(check).sum::<usize>()

@@ -9,6 +9,8 @@ use std::{
 
 use stead_client::{Error, ErrorKind};
 
+use crate::verbose;
+
 /// Why a command ended early.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -80,6 +82,7 @@ impl Failure {
         if let (ErrorKind::Internal, Some(trace)) = (error.kind(), error.trace_id()) {
             failure.lines.push(format!("  trace {trace}"));
         }
+        failure.lines.extend(verbose::lines(error));
         failure
     }
 
@@ -98,6 +101,11 @@ impl Failure {
 
     pub(crate) fn exit(&self) -> Exit {
         self.exit
+    }
+
+    /// Its lines.
+    pub(crate) fn words(&self) -> String {
+        self.lines.join("\n")
     }
 
     pub(crate) fn report(self) -> ExitCode {
@@ -132,8 +140,10 @@ fn judge(error: &Error) -> (Exit, Option<String>) {
             (Exit::Refused, advice("set STEAD_KEY to an API key that holds, or sign in: stead login --help"))
         }
         ErrorKind::Forbidden => (Exit::Refused, None),
-        ErrorKind::Unavailable => (Exit::Unavailable, advice("is the service running there? --endpoint names another")),
-        ErrorKind::DeadlineExceeded => (Exit::Unavailable, advice("--deadline allows more time")),
+        ErrorKind::Unavailable => {
+            (Exit::Unavailable, advice("is the service running there? `stead doctor` looks, --endpoint names another"))
+        }
+        ErrorKind::DeadlineExceeded { .. } => (Exit::Unavailable, advice("--deadline allows more time")),
         ErrorKind::RateLimited { retry_after } => {
             (Exit::Unavailable, Some(format!("try again after {:.1} s", retry_after.as_secs_f64())))
         }

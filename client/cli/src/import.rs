@@ -18,6 +18,7 @@ use self::{
 };
 use crate::{
     failure::{Exit, Failure},
+    interrupted,
     output::thousands,
     session::Session,
 };
@@ -76,19 +77,6 @@ pub(crate) async fn run(session: &mut Session, args: ImportArgs) -> Result<(), F
         session.output.line(summary.words())?
     }
     if summary.failed > 0 { Err(Failure::silent(Exit::Invalid)) } else { Ok(()) }
-}
-
-/// Until Ctrl-C, or until somebody asks the program to end.
-async fn interrupted() {
-    #[cfg(unix)]
-    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        }
-        return;
-    }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// Sends every row; `before` were settled by an earlier run.

@@ -65,6 +65,8 @@ pub(crate) trait Shown {
 pub(crate) struct Output {
     format: Format,
     out: BufWriter<Stdout>,
+    /// What is printed while somebody keeps it.
+    kept: Option<String>,
 }
 
 impl fmt::Debug for Output {
@@ -75,7 +77,7 @@ impl fmt::Debug for Output {
 
 impl Output {
     pub(crate) fn new(format: Format) -> Self {
-        Self { format, out: BufWriter::new(io::stdout()) }
+        Self { format, out: BufWriter::new(io::stdout()), kept: None }
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -124,7 +126,7 @@ impl Output {
         if self.format == Format::Table {
             if rows.is_empty() {
                 // Beside the answer, so that a script that counts lines counts none.
-                note(&format!("no {}", T::MANY));
+                self.remark(&format!("no {}", T::MANY));
                 return Ok(());
             }
             self.table(T::COLUMNS, rows)?;
@@ -132,9 +134,28 @@ impl Output {
         self.flush()?;
         let more = !window.all && has_more(&mut items).await?;
         if let Some(words) = remark(more.then_some(limit), items.total()) {
-            note(&words);
+            self.remark(&words);
         }
         Ok(())
+    }
+
+    /// Says something beside the answer; where that is kept, below it, if there is a terminal to see both.
+    fn remark(&mut self, words: &str) {
+        match &mut self.kept {
+            None => note(words),
+            Some(kept) if io::stdout().is_terminal() => *kept += &format!("{words}\n"),
+            Some(_) => {}
+        }
+    }
+
+    /// From now on keeps what is printed, or prints it.
+    pub(crate) fn keep(&mut self, keep: bool) {
+        self.kept = keep.then(String::new);
+    }
+
+    /// What was kept.
+    pub(crate) fn kept(&mut self) -> String {
+        self.kept.take().unwrap_or_default()
     }
 
     /// Prints one JSON object on its line.
@@ -144,6 +165,10 @@ impl Output {
     }
 
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
+        if let Some(kept) = &mut self.kept {
+            *kept += &format!("{line}\n");
+            return Ok(());
+        }
         writeln!(self.out, "{line}").map_err(|fault| Failure::io("cannot write the output", &fault))
     }
 

@@ -17,6 +17,8 @@ use crate::{
     failure::Failure,
     import::{self, ImportArgs},
     session::Session,
+    verbose::told,
+    watch::Watch,
     writing::{Writing, if_there, nothing_to_delete, written},
 };
 
@@ -24,6 +26,8 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   stead products list --filter 'category = \"games\" AND quantity < 5' --count
   stead products get chess-42
+  stead products get chess-42 --watch
+  stead products get chess-42 --strong --verbose
   stead products create --sku chess-42 --display-name \"Chess set\" --price \"24.90 EUR\"
   stead products adjust chess-42 -2
   stead products history chess-42
@@ -43,6 +47,7 @@ Examples:
   stead products list --filter 'category = \"games\" AND (tags:\"wood\" OR tags:\"new\")'
   stead products list --filter 'price.currency_code = \"EUR\" AND price < 19.90' --count
   stead products list --filter 'state = DELETED' --show-deleted
+  stead products list --filter 'quantity < 5' --watch=10s
   stead products list --filter 'NOT tags:\"new\" AND quantity < 5' --all -o json";
 
 #[derive(Debug, Subcommand)]
@@ -54,6 +59,8 @@ pub(crate) enum ProductsCommand {
         window: Window,
         #[command(flatten)]
         choice: Choice,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// Print one product
     Get {
@@ -63,6 +70,8 @@ pub(crate) enum ProductsCommand {
         /// Print it even if it is deleted (by name only)
         #[arg(long)]
         show_deleted: bool,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// Create a product
     Create {
@@ -179,18 +188,26 @@ pub(crate) enum ProductsCommand {
 pub(crate) async fn run(session: &mut Session, command: ProductsCommand) -> Result<(), Failure> {
     let (client, products) = (session.client.clone(), session.client.products());
     let product = match command {
-        ProductsCommand::List { window, choice } => {
-            return session.output.list(choice.of(products.list()), &window).await;
+        ProductsCommand::List { window, choice, watch } => {
+            let list = choice.of(products.list());
+            return watch.over(session, async |session| session.output.list(list.clone(), &window).await).await;
         }
         ProductsCommand::Import(args) => return import::run(session, args).await,
         ProductsCommand::Export(args) => return export::run(session, args).await,
         ProductsCommand::History { product, window } => {
             return history::run(session, find(&client, &product).await?, &window).await;
         }
-        ProductsCommand::Get { product, show_deleted } => match name(&product)? {
-            Some(id) => products.get(id).show_deleted(show_deleted).send().await?,
-            None => products.lookup(product).send().await?,
-        },
+        ProductsCommand::Get { product, show_deleted, watch } => {
+            let id = name(&product)?;
+            let print = async |session: &mut Session| {
+                let answer = match id {
+                    Some(id) => products.get(id).show_deleted(show_deleted).answer().await?,
+                    None => products.lookup(&*product).answer().await?,
+                };
+                session.output.one(&told(answer))
+            };
+            return watch.over(session, print).await;
+        }
         ProductsCommand::Create { sku, display_name, fields, id, writing } => {
             let request = products.create(fields.create(NewProduct::new(sku, display_name)));
             let request = if let Some(id) = id { request.id(id) } else { request };
@@ -244,7 +261,7 @@ pub(crate) async fn run(session: &mut Session, command: ProductsCommand) -> Resu
             written!(products.adjust_quantity(id, delta), writing, on: id)
         }
         ProductsCommand::ShowRevision { product, revision } => {
-            products.revision(find(&client, &product).await?, revision).send().await?
+            told(products.revision(find(&client, &product).await?, revision).answer().await?)
         }
         ProductsCommand::Rollback { product, revision, etag, writing } => {
             let id = writing.on(find(&client, &product).await)?;

@@ -1,5 +1,5 @@
 //! `stead login`, `stead logout` and `stead sessions`: sign in, sign out, see and end sessions.
-//! It leaves keeping the token to the shell: `export STEAD_KEY=$(stead login …)`.
+//! It leaves keeping the token to the shell, `export STEAD_KEY=$(stead login …)`, or with --keep to `config`.
 
 use std::path::PathBuf;
 
@@ -10,9 +10,11 @@ use stead_client::{ErrorKind, SessionId, SessionInfo, SessionsOf};
 
 use crate::{
     cli::Window,
+    config::{Config, Secret},
     failure::{Exit, Failure},
     output::{Column, Shown, maybe_time, note, time},
     session::Session,
+    settings::{ENDPOINT, Settings},
     users, values,
     writing::{Writing, written},
 };
@@ -20,7 +22,8 @@ use crate::{
 pub(crate) const LOGIN: &str = "\
 Examples:
   stead login acme ada@example.com
-  export STEAD_KEY=$(stead login acme ada@example.com --password-file secret.txt)";
+  export STEAD_KEY=$(stead login acme ada@example.com --password-file secret.txt)
+  stead --context live login acme ada@example.com --keep";
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -42,6 +45,9 @@ pub(crate) struct Login {
     /// A file whose first line is the password, or - for the input
     #[arg(long, value_name = "FILE", default_value = "-")]
     password_file: PathBuf,
+    /// Keep the token in the context, in place of the credential that it has, rather than print it
+    #[arg(long)]
+    keep: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,23 +89,49 @@ pub(crate) enum SessionsCommand {
     },
 }
 
-pub(crate) async fn log_in(session: &mut Session, login: Login) -> Result<(), Failure> {
-    let password = values::secret(&login.password_file)?;
+pub(crate) async fn log_in(session: &mut Session, settings: &Settings, login: Login) -> Result<(), Failure> {
+    // Before a password is asked for.
+    let keeper = login.keep.then(|| keeper(settings)).transpose()?;
+    let password = values::secret(&login.password_file, "password")?;
     let made = session.client.auth().create_session(login.slug, login.email, password).send().await;
     let made = made.map_err(|error| match error.kind() {
         // What to do about a credential is no advice to whoever asks for one.
         ErrorKind::Unauthenticated => Failure::new(Exit::Refused, error.message()),
         _ => error.into(),
     })?;
+    if let Some((mut config, name)) = keeper {
+        let context = config.contexts.entry(name).or_default();
+        context.credential = Some(Secret::Key(made.token.expose().to_owned()));
+        // A session names its tenant.
+        context.tenant = None;
+        config.save()?;
+    }
     if session.output.is_json() {
         let mut object = json!(made.session);
-        object["token"] = json!(made.token.expose());
+        if !login.keep {
+            object["token"] = json!(made.token.expose());
+        }
         return session.output.json(&object);
     }
-    session.output.line(made.token.expose())?;
+    if !login.keep {
+        session.output.line(made.token.expose())?;
+    }
     session.output.flush()?;
     note(&format!("signed in until {} UTC; `stead sessions extend` prolongs it", time(made.session.expire_time)));
     Ok(())
+}
+
+/// The context that keeps the token: the one of this command, as long as its own endpoint is called.
+fn keeper(settings: &Settings) -> Result<(Config, String), Failure> {
+    let none = || Failure::usage("--keep needs a context: `stead context set NAME --endpoint URL` makes one");
+    let name = settings.context.clone().ok_or_else(none)?;
+    let config = Config::load()?;
+    let own = config.get(&name)?.endpoint.as_deref().unwrap_or(ENDPOINT);
+    if own != settings.endpoint.value {
+        let words = format!("--keep: the context {name} is for {own}: leave --endpoint and STEAD_ENDPOINT out");
+        return Err(Failure::usage(words));
+    }
+    Ok((config, name))
 }
 
 pub(crate) async fn log_out(session: &mut Session) -> Result<(), Failure> {

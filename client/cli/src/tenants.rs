@@ -16,6 +16,8 @@ use crate::{
     output::{Column, Shown, maybe_time, note, time},
     session::Session,
     values,
+    verbose::told,
+    watch::Watch,
     writing::{Writing, if_there, nothing_to_delete, written},
 };
 
@@ -28,6 +30,7 @@ Examples:
   stead tenants resume acme
   stead tenants limits set acme --rows 5000000 --burst plan
   stead tenants usage
+  stead tenants usage --watch
   stead tenants delete acme
   stead tenants undelete acme
   stead --tenant acme products list";
@@ -173,6 +176,8 @@ pub(crate) enum TenantsCommand {
         /// tenants/UUID, the slug, or `tenants/current` for your own
         #[arg(value_name = "NAME_OR_SLUG", default_value = "tenants/current")]
         tenant: String,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// Drop what every server keeps of a tenant's answers, so that the next reads come from the database
     InvalidateCache {
@@ -189,9 +194,9 @@ pub(crate) async fn run(session: &mut Session, command: TenantsCommand) -> Resul
             return session.output.list(choice.of(tenants.list()), &window).await;
         }
         TenantsCommand::Get { tenant, show_deleted } => match name(&tenant)? {
-            Name::Current => tenants.current().send().await?,
-            Name::Id(id) => tenants.get(id).show_deleted(show_deleted).send().await?,
-            Name::Slug => tenants.lookup(tenant).send().await?,
+            Name::Current => told(tenants.current().answer().await?),
+            Name::Id(id) => told(tenants.get(id).show_deleted(show_deleted).answer().await?),
+            Name::Slug => told(tenants.lookup(tenant).answer().await?),
         },
         TenantsCommand::Create {
             slug,
@@ -272,9 +277,10 @@ pub(crate) async fn run(session: &mut Session, command: TenantsCommand) -> Resul
             written!(tenants.resume(id), writing, on: id, etag: etag)
         }
         TenantsCommand::Limits(command) => return limits::run(session, command).await,
-        TenantsCommand::Usage { tenant } => {
-            let usage = tenants.usage(own_or(client, &tenant).await?).await?;
-            return session.output.one(&usage);
+        TenantsCommand::Usage { tenant, watch } => {
+            let id = own_or(client, &tenant).await?;
+            let print = async |session: &mut Session| session.output.one(&tenants.usage(id).await?);
+            return watch.over(session, print).await;
         }
         TenantsCommand::InvalidateCache { tenant } => {
             tenants.invalidate_cache(own_or(client, &tenant).await?).await?;

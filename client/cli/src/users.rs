@@ -163,7 +163,7 @@ pub(crate) async fn run(session: &mut Session, command: UsersCommand) -> Result<
         },
         UsersCommand::Create { email, fields, password_file, id, writing } => {
             let mut user = fields.create(email);
-            user.password = password_file.as_deref().map(values::secret).transpose()?;
+            user.password = password_file.as_deref().map(|path| values::secret(path, "password")).transpose()?;
             let request = users.create(user);
             let request = if let Some(id) = id { request.id(id) } else { request };
             written!(request, writing)
@@ -203,7 +203,7 @@ pub(crate) async fn run(session: &mut Session, command: UsersCommand) -> Result<
             written!(users.undelete(id), writing, on: id, etag: etag)
         }
         UsersCommand::SetPassword { user, password_file, remove, writing } => {
-            let password = if remove { None } else { Some(values::secret(&password_file)?) };
+            let password = if remove { None } else { Some(values::secret(&password_file, "password")?) };
             let id = writing.on(find(client, &user).await)?;
             let request = match password {
                 Some(password) => users.set_password(id, password),

@@ -68,16 +68,16 @@ pub(crate) fn object(text: &str) -> Result<Map<String, Value>, String> {
 }
 
 /// The first line of a file, or of the input for `-`: a secret does not belong on a command line.
-pub(crate) fn secret(path: &Path) -> Result<String, Failure> {
+pub(crate) fn secret(path: &Path, what: &str) -> Result<String, Failure> {
     let input = path == Path::new("-");
     if input && io::stdin().is_terminal() {
-        note("type the password and press Enter; it shows as you type");
+        note(&format!("type the {what} and press Enter; it shows as you type"));
     }
     let read = if input { first_line(io::stdin().lock()) } else { File::open(path).and_then(first_line_of) };
     let line = read.map_err(|fault| Failure::io(format!("cannot read {}", path.display()), &fault))?;
     if line.is_empty() {
         let whose = if input { "the input".to_owned() } else { path.display().to_string() };
-        return Err(Failure::usage(format!("the first line of {whose} is empty: the password belongs there")));
+        return Err(Failure::usage(format!("the first line of {whose} is empty: the {what} belongs there")));
     }
     Ok(line)
 }

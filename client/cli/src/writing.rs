@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     failure::{Exit, Failure},
     output::note,
+    verbose::told,
 };
 
 /// What every write may carry.
@@ -28,8 +29,8 @@ impl Writing {
     /// words of the command line were found to mean: after the write they may mean something else.
     pub(crate) fn settle<T>(&self, answer: Result<Answer<T>, Error>, name: &[&dyn Display]) -> Result<T, Failure> {
         let answer = answer.map_err(|error| self.failed(&error, name))?;
-        self.remark(answer.replayed);
-        Ok(answer.value)
+        self.remark(answer.meta.replayed());
+        Ok(told(answer))
     }
 
     /// Why a write failed. What was only checked never happened, so it is not said that it may have.

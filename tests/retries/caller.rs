@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use prost::Message;
@@ -25,6 +25,7 @@ use crate::{
 
 /// More than any fault needs; who is not answered by then never is.
 const ATTEMPTS: usize = 100;
+const RECONNECTING: Duration = Duration::from_millis(20);
 
 /// What all callers of a test have in common.
 #[derive(Debug)]
@@ -215,7 +216,15 @@ impl Caller {
                     self.book.faults += u64::from(cut == Some(true));
                     return (attempt, Ok(answer));
                 }
-                Some(Err(_)) | None => self.book.faults += u64::from(cut != Some(false)),
+                other => {
+                    self.book.faults += u64::from(cut != Some(false));
+                    // Connecting is tried again beside the calls, which fail at once meanwhile.
+                    if other.is_some_and(|answer| {
+                        answer.is_err_and(|status| status.message().starts_with("cannot connect"))
+                    }) {
+                        sleep(RECONNECTING).await;
+                    }
+                }
             }
         }
         unreachable!("the last attempt is the answer")

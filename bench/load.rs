@@ -1,4 +1,4 @@
-//! The load: so many calls over eight connections, eight of them under way on each, the next as soon as one is answered.
+//! The load: so many calls over a few connections, sixty-four of them under way, the next as soon as one is answered.
 //! Leaves what the figures mean to `told`.
 
 use std::{
@@ -12,25 +12,38 @@ use std::{
 
 use hdrhistogram::Histogram;
 use stead_api::v1::{GetProductRequest, product_service_client::ProductServiceClient};
+use stead_client::{ApiKey, Cache, Client, ProductId, RawChannel};
 use tokio::task::JoinSet;
 use tonic::{
     Request,
+    body::Body,
+    client::GrpcService,
+    codegen::{Body as HttpBody, Bytes, StdError},
     metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
 
 use crate::ground::{Asked, Ground};
 
-pub(crate) const CONNECTIONS: usize = 8;
+const CONNECTIONS: usize = 8;
 pub(crate) const IN_FLIGHT: usize = 64;
 
 /// One of the two that take turns.
 pub(crate) struct Arm {
     pub(crate) name: &'static str,
-    channels: Vec<Channel>,
+    way: Way,
     names: Arc<Vec<String>>,
     credential: MetadataValue<Ascii>,
     processes: Vec<(&'static str, u32)>,
+}
+
+/// How calls are made.
+enum Way {
+    /// The generated client over tonic's own connections.
+    Tonic(Vec<Channel>),
+    /// The generated client over the SDK's connections.
+    Generated(RawChannel),
+    Sdk(Client),
 }
 
 /// What a turn came to.
@@ -54,15 +67,44 @@ impl Arm {
         ground: &Ground,
         processes: &[(&'static str, u32)],
     ) -> Arm {
+        Arm::over(name, CONNECTIONS, address, ground, processes).await
+    }
+
+    /// The generated client over so many of tonic's connections.
+    pub(crate) async fn over(
+        name: &'static str,
+        connections: usize,
+        address: SocketAddr,
+        ground: &Ground,
+        processes: &[(&'static str, u32)],
+    ) -> Arm {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let mut channels = vec![];
-        for _ in 0..CONNECTIONS {
+        for _ in 0..connections {
             channels.push(endpoint.connect().await.expect("a connection"));
         }
+        Arm::with(name, Way::Tonic(channels), ground, processes)
+    }
+
+    /// The SDK, or the generated client over its connections.
+    pub(crate) fn sdk(
+        name: &'static str,
+        is_generated: bool,
+        address: SocketAddr,
+        ground: &Ground,
+        processes: &[(&'static str, u32)],
+    ) -> Arm {
+        let client = Client::builder(format!("http://{address}")).credentials(ApiKey::new(ground.key.expose()));
+        let client = client.build().expect("a client");
+        let way = if is_generated { Way::Generated(client.raw()) } else { Way::Sdk(client) };
+        Arm::with(name, way, ground, processes)
+    }
+
+    fn with(name: &'static str, way: Way, ground: &Ground, processes: &[(&'static str, u32)]) -> Arm {
         let credential = format!("Bearer {}", ground.key.expose()).parse().expect("a header");
         let mut processes = processes.to_vec();
         processes.push(("client", std::process::id()));
-        Arm { name, channels, names: Arc::new(ground.names.clone()), credential, processes }
+        Arm { name, way, names: Arc::new(ground.names.clone()), credential, processes }
     }
 
     /// Makes so many calls; each must be answered.
@@ -72,8 +114,20 @@ impl Arm {
         let begun = Instant::now();
         let mut callers = JoinSet::new();
         for nth in 0..IN_FLIGHT {
-            let client = ProductServiceClient::new(self.channels[nth % CONNECTIONS].clone());
-            callers.spawn(caller(client, Arc::clone(&self.names), self.credential.clone(), nth, Arc::clone(&left)));
+            let (names, left) = (Arc::clone(&self.names), Arc::clone(&left));
+            let credential = self.credential.clone();
+            match &self.way {
+                Way::Tonic(channels) => {
+                    let client = ProductServiceClient::new(channels[nth % channels.len()].clone());
+                    callers.spawn(caller(client, names, credential, nth, left));
+                }
+                Way::Generated(channel) => {
+                    callers.spawn(caller(ProductServiceClient::new(channel.clone()), names, credential, nth, left));
+                }
+                Way::Sdk(client) => {
+                    callers.spawn(sdk_caller(client.clone(), names, nth, left));
+                }
+            }
         }
         let mut hits = 0;
         let mut microseconds = histogram();
@@ -107,13 +161,19 @@ impl Turn {
 }
 
 /// Calls again and again until no call is left.
-async fn caller(
-    mut client: ProductServiceClient<Channel>,
+async fn caller<S>(
+    mut client: ProductServiceClient<S>,
     names: Arc<Vec<String>>,
     credential: MetadataValue<Ascii>,
     nth: usize,
     left: Arc<AtomicU64>,
-) -> (u64, Histogram<u64>) {
+) -> (u64, Histogram<u64>)
+where
+    S: GrpcService<Body>,
+    S::Error: Into<StdError>,
+    S::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
+    <S::ResponseBody as HttpBody>::Error: Into<StdError> + Send,
+{
     let (mut hits, mut times) = (0, histogram());
     let mut at = nth * names.len() / IN_FLIGHT;
     while left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
@@ -124,6 +184,27 @@ async fn caller(
         let answer = client.get_product(request).await.unwrap_or_else(|status| panic!("not answered: {status}"));
         times.saturating_record(begun.elapsed().as_micros() as u64);
         hits += u64::from(answer.metadata().get("stead-cache").is_some_and(|from| from == "hit"));
+    }
+    (hits, times)
+}
+
+/// The same through the SDK.
+async fn sdk_caller(
+    client: Client,
+    names: Arc<Vec<String>>,
+    nth: usize,
+    left: Arc<AtomicU64>,
+) -> (u64, Histogram<u64>) {
+    let (mut hits, mut times) = (0, histogram());
+    let ids: Vec<ProductId> = names.iter().map(|name| name.parse().expect("an id")).collect();
+    let mut at = nth * ids.len() / IN_FLIGHT;
+    while left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+        let id = ids[at];
+        at = (at + 1) % ids.len();
+        let begun = Instant::now();
+        let answer = client.products().get(id).answer().await.unwrap_or_else(|error| panic!("not answered: {error}"));
+        times.saturating_record(begun.elapsed().as_micros() as u64);
+        hits += u64::from(answer.meta.cache() == Some(Cache::Hit));
     }
     (hits, times)
 }

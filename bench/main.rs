@@ -28,6 +28,8 @@ fn main() -> ExitCode {
         ["echo", port] => runtime.block_on(echo::serve(port)),
         ["local"] => runtime.block_on(local()),
         ["shared"] => runtime.block_on(shared()),
+        ["sdk"] => runtime.block_on(sdk()),
+        ["transport"] => runtime.block_on(transport()),
         // Whoever runs all benches of the workspace did not ask for one that takes minutes.
         _ => return ExitCode::SUCCESS,
     }
@@ -52,6 +54,27 @@ async fn shared() {
     let shared = Arm::new("stead, Redis", shared.address, &ground, &[("server", shared.running.pid()), redis]).await;
     let local = Arm::new("stead, local tier", local.address, &ground, &[("server", local.running.pid()), redis]).await;
     take_turns(&ground, &shared, &local).await;
+}
+
+/// The SDK, beside the client generated from the contract over the SDK's own connections, both against a bare server.
+async fn sdk() {
+    let ground = Ground::new().await;
+    let echo = Echo::start(&ground.typical).await;
+    let processes = [("server", echo.running.pid())];
+    let sdk = Arm::sdk("SDK", false, echo.address, &ground, &processes);
+    let generated = Arm::sdk("generated client", true, echo.address, &ground, &processes);
+    take_turns(&ground, &sdk, &generated).await;
+}
+
+/// The SDK, beside the generated client over as many connections of tonic's own.
+async fn transport() {
+    let ground = Ground::new().await;
+    let echo = Echo::start(&ground.typical).await;
+    let processes = [("server", echo.running.pid())];
+    let sdk = Arm::sdk("SDK", false, echo.address, &ground, &processes);
+    let connections = std::thread::available_parallelism().map_or(1, usize::from);
+    let tonic = Arm::over("generated, tonic's", connections, echo.address, &ground, &processes).await;
+    take_turns(&ground, &sdk, &tonic).await;
 }
 
 async fn take_turns(ground: &Ground, a: &Arm, b: &Arm) {

@@ -7,13 +7,13 @@ use hdrhistogram::Histogram;
 
 use crate::{
     ground::Ground,
-    load::{Arm, CONNECTIONS, IN_FLIGHT, Turn},
+    load::{Arm, IN_FLIGHT, Turn},
 };
 
 pub(crate) fn ground(ground: &Ground, calls: u64, fours: u64) {
     let Ground { texts, bytes, names, .. } = ground;
     println!(
-        "GetProduct of {} products of the {texts}, {bytes} bytes in the middle; {CONNECTIONS} connections, {IN_FLIGHT} in flight; \
+        "GetProduct of {} products of the {texts}, {bytes} bytes in the middle; {IN_FLIGHT} in flight; \
          {fours} times A B B A of {calls} calls each",
         names.len()
     );
@@ -49,6 +49,7 @@ pub(crate) fn table(a: &Arm, b: &Arm, fours: &[[Turn; 4]]) {
         format!("{middle:.3} ({least:.3} to {most:.3})")
     };
     println!("{} / {}: calls/s {}", a.name, b.name, ratio(&Turn::per_second));
+    println!("{} / {}: client CPU {}", a.name, b.name, ratio(&|turn| turn.cpu_of("client")));
     println!("{} / {}: server CPU {}", a.name, b.name, ratio(&|turn| turn.cpu_of("server")));
     let asked: Vec<_> = fours.iter().filter_map(|four| four[0].asked.map(|asked| (asked, four[0].calls))).collect();
     let calls: u64 = asked.iter().map(|(_, calls)| calls).sum();

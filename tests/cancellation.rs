@@ -75,7 +75,7 @@ async fn a_call_does_not_outlive_its_deadline() {
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     let late = tenant.client.with_deadline(Duration::from_millis(300)).products();
     let late = late.update(product.id, ProductPatch::new().quantity(8)).send().await.expect_err("too late");
-    assert_eq!(late.kind(), &ErrorKind::DeadlineExceeded);
+    assert!(matches!(late.kind(), ErrorKind::DeadlineExceeded { .. }), "{late}");
     assert!(late.may_have_executed(), "nobody can say that it did not happen");
     // The row is still held: what waited for it was stopped.
     quiet(&server).await;

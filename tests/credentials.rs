@@ -9,7 +9,7 @@ mod timing;
 mod tokens;
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -186,6 +186,16 @@ async fn keys_are_rotated_without_a_restart_and_a_broken_file_changes_nothing() 
     files.trust(&[&new], tenant.id);
     until(&by_new, true).await;
     until(&by_old, false).await;
+    // A client with a source goes over in the midst of a call: what it holds is refused, and it asks for the next.
+    let tokens = Mutex::new([&new, &old].map(|signer| signer.token(&claims(tenant.id))).to_vec());
+    let fetch = move || {
+        let next = tokens.lock().expect("the tokens").pop();
+        async move { next.map(Jwt::new).ok_or("asked too often") }
+    };
+    let client = Client::builder(server.endpoint()).credentials_from(fetch).build().expect("a client");
+    let missing = client.products().lookup("no-such-sku").send().await.expect_err("there is none");
+    let codes: Vec<_> = missing.history().iter().filter_map(|attempt| attempt.code).collect();
+    assert_eq!(codes, [Code::Unauthenticated, Code::NotFound]);
     let narrow = |tenant| but(&claims(tenant), json!({ "iss": NARROW }));
     until(&bearing(&server, &new.token(&narrow(tenant.id))), true).await;
     let other = server.tenant().await;

@@ -129,7 +129,7 @@ async fn a_retry_of_what_filled_the_quota_is_answered_as_before() {
     let id = Uuid::new_v4();
     let first = create().request_id(id).answer().await.expect("room");
     let again = create().request_id(id).answer().await.expect("the same answer");
-    assert_eq!((first.value, first.replayed, again.replayed), (again.value, false, true));
+    assert_eq!((first.value, first.meta.replayed(), again.meta.replayed()), (again.value, false, true));
     let other = tenant.client.products().create(products::new("b")).send().await;
     is_exhausted(&other.expect_err("another"), "rows", 1);
 }

@@ -6,6 +6,7 @@
 
 mod fences;
 mod rules;
+mod surface;
 
 use std::{fs, path::Path};
 
@@ -207,6 +208,21 @@ const BAD_EXAMPLES: &[(&str, &str, &str, &str)] = &[
     ("no_test_is_passed_over", "tests/products.rs", "#[ignore]\nfn f() {}", "passes a test over"),
     ("no_test_is_passed_over", "client/src/call.rs", "#[ignore = \"slow\"]", "passes a test over"),
     ("everything_is_named_when_exported", "client/src/lib.rs", "pub use error::*;", "exports everything"),
+    ("models_can_grow", "client/src/users.rs", "/// A.\npub struct A {\n    pub a: u8,\n}\n", "`A` can't grow"),
+    ("models_can_grow", "client/src/users.rs", "#[derive(Debug)]\npub enum B {\n    C,\n}\n", "`B` can't grow"),
+    ("models_can_grow", "client/src/users.rs", "pub struct C(pub u8);\n", "`C` can't grow"),
+    (
+        "beginnings_have_an_example",
+        "client/src/users.rs",
+        "/// A.\npub struct A(u8);\n\nimpl A {\n    pub fn new(a: u8) -> Self {\n",
+        "`A` has no example",
+    ),
+    (
+        "beginnings_have_an_example",
+        "client/src/users.rs",
+        "/// A.\npub struct A {\n    a: u8,\n}\n\nimpl A {\n    pub(crate) fn new(client: Client) -> Self {\n",
+        "`A` has no example",
+    ),
     ("files_stay_short", "client/src/call.rs", "LONG", "lines"),
 ];
 
@@ -239,6 +255,14 @@ fn the_rules_do_not_cry_over_what_is_fine() {
         ("server/src/products/service.rs", "type Answer<T> = Result<Response<T>, Status>;"),
         ("server/src/db.rs", "// a comment may name crate::products without importing it"),
         ("client/src/call.rs", "const WORDS: &str = \"insert a coin to update\";"),
+        (
+            "client/src/users.rs",
+            "#[non_exhaustive]\n#[derive(Debug)]\npub enum A {\n    B,\n}\n\npub struct C {\n    c: u8,\n}",
+        ),
+        (
+            "client/src/users.rs",
+            "/// ```\n/// ```\npub struct A(u8);\n\nimpl A {\n    pub fn new(a: u8) -> Self {\n    }\n}",
+        ),
     ];
     for (path, text) in fine {
         let text = format!("//! A file, here for one thing.\n//! It leaves all others to others.\n{text}\n");

@@ -1,7 +1,7 @@
 //! The rules of the house that a reading of the sources can check.
 //! Leaves which sources are read, and what is allowed all the same, to `tidy`.
 
-use super::fences;
+use super::{fences, surface};
 
 /// A source file, by its path in the repository.
 #[derive(Debug, Clone)]
@@ -31,7 +31,9 @@ pub(crate) const RULES: &[Rule] = &[
     ("names_say_what_things_are", names_say_what_things_are),
     ("domains_have_one_shape", domains_have_one_shape),
     ("no_test_is_passed_over", no_test_is_passed_over),
-    ("everything_is_named_when_exported", everything_is_named_when_exported),
+    ("everything_is_named_when_exported", surface::everything_is_named_when_exported),
+    ("models_can_grow", surface::models_can_grow),
+    ("beginnings_have_an_example", surface::beginnings_have_an_example),
     ("files_stay_short", files_stay_short),
 ];
 
@@ -386,12 +388,6 @@ fn no_test_is_passed_over(sources: &[Source]) -> Vec<String> {
     let passes = |source: &&Source| source.text.lines().any(|line| line.trim_start().starts_with(sign));
     let sentence = |source: &Source| format!("{}: passes a test over: make it run, or remove it", source.path);
     sources.iter().filter(passes).map(sentence).collect()
-}
-
-fn everything_is_named_when_exported(sources: &[Source]) -> Vec<String> {
-    let exports = |line: &str| line.trim_start().starts_with("pub use ") && line.trim_end().ends_with("::*;");
-    let sentence = |source: &Source| format!("{}: exports everything of a module: name what is exported", source.path);
-    sources.iter().filter(|source| source.text.lines().any(exports)).map(sentence).collect()
 }
 
 fn files_stay_short(sources: &[Source]) -> Vec<String> {

@@ -4,6 +4,7 @@
 mod balancing;
 mod credentials;
 mod fake;
+mod metrics;
 mod more;
 #[cfg(feature = "testing")]
 mod paused;

@@ -26,6 +26,8 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(1);
 /// A call that finds nothing open does not wait for the end of a pause that has lasted so long.
 const KNOCK: Duration = Duration::from_millis(100);
+/// So many connections in a row may end within [`FIRST`] before that is a failure.
+const EARLY: u32 = 2;
 /// Nobody connects for a client that has not called for so long.
 const WANTED: Duration = Duration::from_secs(60);
 
@@ -159,28 +161,30 @@ impl Kept {
 
     async fn reopen(&self) {
         let (endpoint, mut failures) = (&self.endpoint, 0_u32);
-        loop {
-            match self.shared.connector.open(&endpoint.target, &endpoint.address).await {
+        while self.shared.is_wanted() {
+            let why = match self.shared.connector.open(&endpoint.target, &endpoint.address).await {
                 Ok((requests, driver)) => {
-                    failures = 0;
-                    let ended = carry(driver);
+                    let (opened, ended) = (Instant::now(), carry(driver));
                     self.set(State::Open(requests));
                     let _ = ended.await;
                     self.set(State::Opening);
+                    if opened.elapsed() >= FIRST {
+                        failures = 0;
+                        continue;
+                    }
+                    // Who goes away in good order may do so early, now and then; who always closes at once is not there.
+                    Some("it closes connections at once".to_owned()).filter(|_| failures >= EARLY)
                 }
-                Err(fault) => {
-                    let why = root(&*fault);
-                    tracing::debug!(endpoint = %endpoint.name, %why, "cannot connect");
-                    self.set(State::Down(why.into(), Instant::now()));
-                    let pause = LONGEST.min(FIRST * 2_u32.pow(failures.min(16)));
-                    failures += 1;
-                    let pause = pause.mul_f64(1.0 - self.shared.jitter.roll() / 2.0);
-                    let _ = timeout(pause, endpoint.lines[self.at].knocked.notified()).await;
-                }
+                Err(fault) => Some(root(&*fault)),
+            };
+            if let Some(why) = why {
+                tracing::debug!(endpoint = %endpoint.name, %why, "cannot connect");
+                self.set(State::Down(why.into(), Instant::now()));
+                let pause = LONGEST.min(FIRST * 2_u32.pow(failures.min(16)));
+                let pause = pause.mul_f64(1.0 - self.shared.jitter.roll() / 2.0);
+                let _ = timeout(pause, endpoint.lines[self.at].knocked.notified()).await;
             }
-            if !self.shared.is_wanted() {
-                return;
-            }
+            failures += 1;
         }
     }
 

@@ -164,6 +164,28 @@ async fn connections_end_with_the_client_and_its_last_call() {
 }
 
 #[tokio::test]
+async fn where_every_connection_is_closed_at_once_few_are_opened() {
+    let (listener, address) = port().await;
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&opened);
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            drop(connection);
+            counted.fetch_add(1, Relaxed);
+        }
+    });
+    let (client, began) = (over(&[address]), Instant::now());
+    while began.elapsed() < Duration::from_secs(1) {
+        let error = timeout(SOON, get(&client)).await.expect("it ends").unwrap_err();
+        assert_eq!(error.kind(), &ErrorKind::Unavailable, "{error}");
+    }
+    // Two at first, and then one for each tenth of a second, on each connection that there may be.
+    let lines = std::thread::available_parallelism().map_or(1, usize::from);
+    let bound = lines * (4 + began.elapsed().as_millis() as usize / 100);
+    assert!(opened.load(Relaxed) <= bound, "{} connections, {bound} at most", opened.load(Relaxed));
+}
+
+#[tokio::test]
 async fn every_address_of_a_name_is_called() {
     let (listener, address) = port().await;
     let (fake, _keep) = serve(listener).await;
